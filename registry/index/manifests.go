@@ -1,0 +1,191 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/opencontainers/go-digest"
+
+	"gatehouse/registry/index/kv"
+)
+
+// Manifest returns a manifest of the repository by digest. ErrManifestUnknown, or ErrNameUnknown where the repository has no
+// manifest at all.
+func (x *Index) Manifest(ctx context.Context, repo string, dgst digest.Digest) (m Manifest, err error) {
+	err = x.db.View(ctx, func(r kv.Reader) error {
+		m, err = manifest(r, repo, dgst)
+		return err
+	})
+	return m, err
+}
+
+// Tagged returns the manifest that a tag of the repository points to. Errors are Manifest's.
+func (x *Index) Tagged(ctx context.Context, repo, tag string) (m Manifest, err error) {
+	err = x.db.View(ctx, func(r kv.Reader) error {
+		t, err := get[tagRecord](r, key(kindTag, repo, tag))
+		if err != nil {
+			return nameUnknown(r, repo, unknown(err, ErrManifestUnknown))
+		}
+		m, err = manifest(r, repo, t.Digest)
+		return err
+	})
+	return m, err
+}
+
+// PutManifest takes a manifest, whose bytes must be durable before, into the repository and points the tags to it, in one
+// transaction: all that the manifest needs must be in the repository then, else *MissingError. m.PushedAt is set here.
+func (x *Index) PutManifest(ctx context.Context, repo string, m Manifest, tags ...string) error {
+	return x.update(ctx, func(t *tx) error {
+		if err := t.complete(repo, m); err != nil {
+			return err
+		}
+		if err := t.addManifest(repo, m); err != nil {
+			return err
+		}
+		for _, tag := range tags {
+			if err := t.move(repo, tag, m.Digest, m.PushedBy); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Complete returns a *MissingError when the repository lacks something that m needs: a first look, before bytes are
+// written. PutManifest looks again.
+func (x *Index) Complete(ctx context.Context, repo string, m Manifest) error {
+	return x.db.View(ctx, func(r kv.Reader) error { return complete(r, repo, m) })
+}
+
+// DeleteManifest takes a manifest and the tags that point to it away from the repository, for by. A manifest that an index
+// of the repository needs stays: *ReferencedError.
+func (x *Index) DeleteManifest(ctx context.Context, repo string, dgst digest.Digest, by string) error {
+	return x.update(ctx, func(t *tx) error {
+		m, err := manifest(t.w, repo, dgst)
+		if err != nil {
+			return err
+		}
+		if err := t.unreferenced(repo, dgst); err != nil {
+			return err
+		}
+		tagged := key(kindTagged, repo, string(dgst), "")
+		for p, err := range t.w.Scan(tagged, kv.End(tagged)) {
+			if err != nil {
+				return err
+			}
+			if err := t.move(repo, lastPart(p.Key), "", by); err != nil {
+				return err
+			}
+		}
+		return t.removeManifest(repo, m)
+	})
+}
+
+func manifest(r kv.Reader, repo string, dgst digest.Digest) (Manifest, error) {
+	m, err := get[Manifest](r, key(kindManifest, repo, string(dgst)))
+	if err != nil {
+		return m, nameUnknown(r, repo, unknown(err, ErrManifestUnknown))
+	}
+	m.Digest = dgst
+	return m, nil
+}
+
+// nameUnknown makes ErrManifestUnknown an ErrNameUnknown where the repository itself is not there.
+func nameUnknown(r kv.Reader, repo string, err error) error {
+	if !errors.Is(err, ErrManifestUnknown) {
+		return err
+	}
+	if e := must(r, key(kindRepository, repo), ErrNameUnknown); e != nil {
+		return e
+	}
+	return err
+}
+
+func (t *tx) complete(repo string, m Manifest) error { return complete(t.w, repo, m) }
+
+func complete(r kv.Reader, repo string, m Manifest) error {
+	var missing []digest.Digest
+	look := func(kind byte, digests []digest.Digest) error {
+		for _, d := range digests {
+			found, err := has(r, key(kind, repo, string(d)))
+			if err != nil {
+				return err
+			}
+			if !found && !slices.Contains(missing, d) {
+				missing = append(missing, d)
+			}
+		}
+		return nil
+	}
+	if err := errors.Join(look(kindLink, m.Blobs), look(kindManifest, m.Manifests)); err != nil {
+		return err
+	}
+	if len(missing) > 0 {
+		return &MissingError{Digests: missing}
+	}
+	return nil
+}
+
+// addManifest writes the records of a manifest, unless the repository has it.
+func (t *tx) addManifest(repo string, m Manifest) error {
+	k := key(kindManifest, repo, string(m.Digest))
+	if found, err := has(t.w, k); err != nil || found {
+		return err
+	}
+	m.PushedAt = t.at
+	if err := t.store(m.Digest, m.Size); err != nil {
+		return err
+	}
+	if err := t.put(k, m); err != nil {
+		return err
+	}
+	for _, backward := range m.backward(repo) {
+		if err := t.w.Put(backward, nil); err != nil {
+			return err
+		}
+	}
+	name := key(kindRepository, repo)
+	found, err := has(t.w, name)
+	if err == nil && !found {
+		err = t.put(name, repositoryRecord{Since: t.at})
+	}
+	if err != nil {
+		return err
+	}
+	return t.event(Event{Kind: ManifestChanged, Repository: repo, Digest: m.Digest})
+}
+
+// removeManifest removes the records of a manifest, and the repository's with its last one.
+func (t *tx) removeManifest(repo string, m Manifest) error {
+	if err := t.w.Delete(key(kindManifest, repo, string(m.Digest))); err != nil {
+		return err
+	}
+	for _, backward := range m.backward(repo) {
+		if err := t.w.Delete(backward); err != nil {
+			return err
+		}
+	}
+	other, err := anyBelow(t.w, key(kindManifest, repo, ""))
+	if err != nil {
+		return err
+	}
+	if other == nil {
+		if err := t.w.Delete(key(kindRepository, repo)); err != nil {
+			return err
+		}
+	}
+	return t.event(Event{Kind: ManifestChanged, Repository: repo, Digest: m.Digest})
+}
+
+// backward returns the keys that lead from what the manifest names back to it.
+func (m Manifest) backward(repo string) [][]byte {
+	var keys [][]byte
+	for _, d := range slices.Concat(m.Blobs, m.Manifests) {
+		keys = append(keys, key(kindReference, string(d), repo, string(m.Digest)))
+	}
+	if m.Subject != "" {
+		keys = append(keys, key(kindReferrer, repo, string(m.Subject), string(m.Digest)))
+	}
+	return keys
+}

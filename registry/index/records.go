@@ -1,0 +1,163 @@
+package index
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"gatehouse/registry/index/kv"
+)
+
+// The data model. Keys are a letter for the kind and the parts of the name, with a zero byte before each part: no part can
+// hold one, so keys of a kind sort by their parts, and what lies below some parts is one range. Values are JSON.
+//
+//	b digest                      blob        bytes that the store has, manifests included
+//	l repository digest           link        the repository may serve this blob
+//	m repository digest           manifest
+//	t repository tag              tag         its current target
+//	h repository tag sequence     history     every target it ever had, oldest first
+//	g repository digest tag       (nothing)   the tags that point to a manifest
+//	r digest repository manifest  (nothing)   the manifests that need a digest
+//	s repository subject manifest (nothing)   the manifests that refer to a subject
+//	n repository                  repository  has at least one manifest
+//	e sequence                    Event       what followers have not seen to yet
+//	x name                        meta        "format", "sequence"
+const (
+	kindBlob       = 'b'
+	kindLink       = 'l'
+	kindManifest   = 'm'
+	kindTag        = 't'
+	kindHistory    = 'h'
+	kindTagged     = 'g'
+	kindReference  = 'r'
+	kindReferrer   = 's'
+	kindRepository = 'n'
+	kindEvent      = 'e'
+	kindMeta       = 'x'
+)
+
+var (
+	formatKey   = key(kindMeta, "format")
+	sequenceKey = key(kindMeta, "sequence")
+)
+
+type blobRecord struct {
+	Size  int64     `json:"size"`
+	Since time.Time `json:"since"`
+}
+
+// linkRecord repeats the blob's size, so that serving a blob takes one look-up.
+type linkRecord struct {
+	Size  int64     `json:"size"`
+	Since time.Time `json:"since"`
+}
+
+type repositoryRecord struct {
+	Since time.Time `json:"since"`
+}
+
+type tagRecord struct {
+	Digest digest.Digest `json:"digest"`
+	At     time.Time     `json:"at"`
+	By     string        `json:"by,omitempty"`
+}
+
+// Moved is one entry of a tag's history: at a time, by an account, the tag came to point to a digest, or to nothing.
+type Moved struct {
+	To   digest.Digest `json:"to,omitempty"`
+	From digest.Digest `json:"from,omitempty"`
+	At   time.Time     `json:"at"`
+	By   string        `json:"by,omitempty"`
+}
+
+// Manifest is what the index keeps of a manifest of a repository.
+type Manifest struct {
+	Digest       digest.Digest     `json:"-"`
+	MediaType    string            `json:"mediaType"`
+	Size         int64             `json:"size"`
+	ArtifactType string            `json:"artifactType,omitempty"`
+	Annotations  map[string]string `json:"annotations,omitempty"`
+	Subject      digest.Digest     `json:"subject,omitempty"`
+	Blobs        []digest.Digest   `json:"blobs,omitempty"`     // config and layers
+	Manifests    []digest.Digest   `json:"manifests,omitempty"` // children of an index
+	PushedAt     time.Time         `json:"pushedAt"`
+	PushedBy     string            `json:"pushedBy,omitempty"`
+}
+
+// key builds the key of a record. With a last part of "" it is the prefix of all keys below the parts before.
+func key(kind byte, parts ...string) []byte {
+	n := 1
+	for _, p := range parts {
+		n += 1 + len(p)
+	}
+	k := make([]byte, 1, n)
+	k[0] = kind
+	for _, p := range parts {
+		k = append(append(k, 0), p...)
+	}
+	return k
+}
+
+// lastPart returns the last part of a key.
+func lastPart(k []byte) string { return string(k[bytes.LastIndexByte(k, 0)+1:]) }
+
+// get reads the record at k into a T. A record that cannot be read is an error, never an absence.
+func get[T any](r kv.Reader, k []byte) (T, error) {
+	var record T
+	v, err := r.Get(k)
+	if err != nil {
+		return record, err
+	}
+	return record, decode(k, v, &record)
+}
+
+func decode(k, v []byte, record any) error {
+	if err := json.Unmarshal(v, record); err != nil {
+		return fmt.Errorf("the index is damaged at %q: %w", k, err)
+	}
+	return nil
+}
+
+// has reports whether there is a record at k.
+func has(r kv.Reader, k []byte) (bool, error) {
+	_, err := r.Get(k)
+	if errors.Is(err, kv.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// must returns meaning when there is no record at k. An error of the look-up itself is never taken for an absence.
+func must(r kv.Reader, k []byte, meaning error) error {
+	_, err := r.Get(k)
+	return unknown(err, meaning)
+}
+
+// anyBelow returns the first key that begins with prefix, or nil.
+func anyBelow(r kv.Reader, prefix []byte) ([]byte, error) {
+	for p, err := range r.Scan(prefix, kv.End(prefix)) {
+		return p.Key, err
+	}
+	return nil, nil
+}
+
+// put writes a record.
+func (t *tx) put(k []byte, record any) error {
+	v, err := json.Marshal(record)
+	if err != nil {
+		return fmt.Errorf("write the record at %q: %w", k, err)
+	}
+	return t.w.Put(k, v)
+}
+
+// unknown turns a missing record into what that means to the caller.
+func unknown(err, meaning error) error {
+	if errors.Is(err, kv.ErrNotFound) {
+		return meaning
+	}
+	return err
+}
