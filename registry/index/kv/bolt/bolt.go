@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bolterrors "go.etcd.io/bbolt/errors"
 
 	"gatehouse/registry/index/kv"
 )
@@ -45,7 +46,7 @@ func Open(path string) (*DB, error) {
 		FreelistType:    bbolt.FreelistMapType,
 		InitialMmapSize: 1 << 30, // address space only: growing the map would wait for readers
 	})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bolterrors.ErrTimeout) {
 		return nil, fmt.Errorf("open the index %s: in use by another process; stop the server first: %w", path, err)
 	}
 	if err != nil {
