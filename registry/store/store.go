@@ -1,0 +1,111 @@
+// Package store keeps bytes: content-addressed blobs, which never change, and the uploads that become blobs, over a driver and
+// in distribution's tree. It knows nothing of names or rights: whether a repository may serve a blob is the index's to say.
+//
+// Start at Store for blobs, Upload for how bytes get in.
+package store
+
+import (
+	"context"
+	_ "crypto/sha256" // go-digest computes only what is linked in
+	_ "crypto/sha512"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"gatehouse/registry/driver"
+	"gatehouse/registry/tree"
+)
+
+// ErrDamaged is what reading a blob returns when the bytes that the driver has cannot be the blob's.
+var ErrDamaged = errors.New("stored bytes are damaged")
+
+// Store keeps blobs and uploads. Its methods may be called at once from many goroutines.
+type Store struct {
+	driver driver.Driver
+	now    func() time.Time
+	log    *slog.Logger
+
+	mu       sync.Mutex
+	sessions map[string]*session // by upload id; guarded by mu
+	swept    time.Time           // guarded by mu
+}
+
+// New returns a store over d. now is the clock for the age of uploads.
+func New(d driver.Driver, now func() time.Time, log *slog.Logger) *Store {
+	return &Store{driver: d, now: now, log: log, sessions: make(map[string]*session), swept: now()}
+}
+
+// Open opens a blob of the given size for reading. Bytes of another size are ErrDamaged: better no answer than a wrong one.
+func (s *Store) Open(ctx context.Context, d digest.Digest, size int64) (driver.File, error) {
+	f, err := s.driver.Open(ctx, tree.Blob(d))
+	if err != nil {
+		return nil, fmt.Errorf("open blob %s: %w", d, err)
+	}
+	if f.Size() != size {
+		f.Close()
+		return nil, fmt.Errorf("blob %s has %d bytes, not its %d: %w", d, f.Size(), size, ErrDamaged)
+	}
+	return f, nil
+}
+
+// Read returns the bytes of a small blob, checked against its digest.
+func (s *Store) Read(ctx context.Context, d digest.Digest, size int64) ([]byte, error) {
+	b, err := s.driver.ReadFile(ctx, tree.Blob(d), size)
+	if err != nil {
+		return nil, fmt.Errorf("read blob %s: %w", d, err)
+	}
+	if int64(len(b)) != size || d.Algorithm().FromBytes(b) != d {
+		return nil, fmt.Errorf("blob %s: %w", d, ErrDamaged)
+	}
+	return b, nil
+}
+
+// holds reports whether the driver has a file of the blob's size.
+func (s *Store) holds(ctx context.Context, d digest.Digest, size int64) bool {
+	info, err := s.driver.Stat(ctx, tree.Blob(d))
+	return err == nil && info.Size == size
+}
+
+// Write makes a small blob of b, whose digest d is, durable; stored is as for Upload.Commit.
+func (s *Store) Write(ctx context.Context, d digest.Digest, b []byte, stored bool) error {
+	if stored && s.holds(ctx, d, int64(len(b))) {
+		return nil
+	}
+	if err := s.driver.WriteFile(ctx, tree.Blob(d), b); err != nil {
+		return fmt.Errorf("write blob %s: %w", d, err)
+	}
+	return nil
+}
+
+// Check returns nil when the driver answers: whether the registry can serve.
+func (s *Store) Check(ctx context.Context) error {
+	_, err := s.driver.Stat(ctx, tree.Root)
+	return absent(err)
+}
+
+// Close gives up what uploads hold open. Their bytes stay, and they can be resumed.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, session := range s.sessions {
+		if session.mu.TryLock() {
+			session.release()
+			session.mu.Unlock()
+		}
+	}
+	return nil
+}
+
+// digestOf reads r to its end and returns what it hashed to.
+func digestOf(algorithm digest.Algorithm, r io.Reader) (digest.Digest, error) {
+	digester := algorithm.Digester()
+	if _, err := io.CopyBuffer(struct{ io.Writer }{digester.Hash()}, struct{ io.Reader }{r}, make([]byte, pieceSize)); err != nil {
+		return "", err
+	}
+	return digester.Digest(), nil
+}
