@@ -1,0 +1,145 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+
+	"gatehouse/registry/index"
+	"gatehouse/registry/store"
+)
+
+// getManifest serves a manifest by tag or digest, exactly as it was pushed and with the type it was pushed with.
+func (g *Registry) getManifest(w http.ResponseWriter, c *call) error {
+	m, err := g.findManifest(c)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Docker-Content-Digest", string(m.Digest))
+	h.Set("Etag", `"`+string(m.Digest)+`"`)
+	if matches(c.Header.Get("If-None-Match"), m.Digest) {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	h.Set("Content-Type", m.MediaType)
+	h.Set("Content-Length", strconv.FormatInt(m.Size, 10))
+	if c.Method == http.MethodHead {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
+	b, err := g.manifestBytes(c.Context(), m)
+	if err != nil {
+		h.Del("Content-Length")
+		return err
+	}
+	w.WriteHeader(http.StatusOK)
+	_, _ = w.Write(b) // a client that has gone needs no answer
+	return nil
+}
+
+func (g *Registry) findManifest(c *call) (index.Manifest, error) {
+	if c.tag != "" {
+		return g.Index.Tagged(c.Context(), c.name, c.tag)
+	}
+	return g.Index.Manifest(c.Context(), c.name, c.digest)
+}
+
+// manifestBytes returns the bytes of a manifest, from memory where they were read before.
+func (g *Registry) manifestBytes(ctx context.Context, m index.Manifest) ([]byte, error) {
+	if b := g.manifests.get(m.Digest); b != nil {
+		return b, nil
+	}
+	b, err := g.Store.Read(ctx, m.Digest, m.Size)
+	if err == nil {
+		g.manifests.put(m.Digest, b)
+	}
+	return b, err
+}
+
+// putManifest takes a manifest: its bytes durable, then its names in one transaction, then 201.
+func (g *Registry) putManifest(w http.ResponseWriter, c *call) error {
+	body, err := readManifest(c.Request)
+	if err != nil {
+		return err
+	}
+	m, err := parseManifest(c.Header.Get("Content-Type"), body)
+	if err != nil {
+		return err
+	}
+	var tags []string
+	switch {
+	case c.tag != "":
+		m.Digest, tags = digest.FromBytes(body), []string{c.tag}
+	case c.digest.Algorithm().FromBytes(body) != c.digest:
+		return problem(codeDigestInvalid, "the manifest's digest is "+string(c.digest.Algorithm().FromBytes(body)))
+	default:
+		m.Digest = c.digest
+	}
+	m.PushedBy = c.account
+	if err := g.keepManifest(context.WithoutCancel(c.Context()), c.name, m, body, tags); err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Location", g.Origin(c.Request)+"/v2/"+c.name+"/manifests/"+string(m.Digest))
+	h.Set("Docker-Content-Digest", string(m.Digest))
+	h.Set("Content-Length", "0")
+	if m.Subject != "" {
+		h.Set("OCI-Subject", string(m.Subject))
+	}
+	w.WriteHeader(http.StatusCreated)
+	return nil
+}
+
+// keepManifest makes a manifest durable and visible.
+func (g *Registry) keepManifest(ctx context.Context, repo string, m index.Manifest, body []byte, tags []string) error {
+	if err := g.Index.Complete(ctx, repo, m); err != nil {
+		return err
+	}
+	stored, err := g.Index.Stored(ctx, m.Digest)
+	if err != nil {
+		return err
+	}
+	if err := g.Store.Write(ctx, m.Digest, body, stored); err != nil {
+		return err
+	}
+	return g.Index.PutManifest(ctx, repo, m, tags...)
+}
+
+// readManifest reads the body of a manifest, which may be maxManifest bytes long whatever its header says.
+func readManifest(r *http.Request) ([]byte, error) {
+	if r.ContentLength > maxManifest {
+		return nil, tooLarge()
+	}
+	body, err := io.ReadAll(io.LimitReader(r.Body, maxManifest+1))
+	switch {
+	case err != nil:
+		return nil, &store.SourceError{Err: err}
+	case len(body) > maxManifest:
+		return nil, tooLarge()
+	}
+	return body, nil
+}
+
+func tooLarge() error {
+	return problem(codeManifestTooLarge, fmt.Sprintf("a manifest has at most %d bytes", maxManifest))
+}
+
+// deleteManifest takes a tag away, or a manifest with all tags that point to it.
+func (g *Registry) deleteManifest(w http.ResponseWriter, c *call) error {
+	err := error(nil)
+	if c.tag != "" {
+		err = g.Index.DeleteTag(c.Context(), c.name, c.tag, c.account)
+	} else {
+		err = g.Index.DeleteManifest(c.Context(), c.name, c.digest, c.account)
+	}
+	if err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}

@@ -1,0 +1,86 @@
+// Package registry is the OCI distribution API, version 1.1, as an http.Handler.
+//
+// The life of a request: ServeHTTP → parse (route.go: the API's URL grammar, a pure function) → the endpoint's row in one table
+// (endpoints.go: what it needs, who serves it) → authorize (access.go) → the handler in the noun's file (blobs.go, uploads.go,
+// manifests.go, tags.go) → the index for names, the store for bytes. Handlers return errors; errors.go alone turns them into
+// codes and statuses.
+package registry
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+
+	"gatehouse/registry/index"
+	"gatehouse/registry/store"
+)
+
+// Options is what a Registry is made of.
+type Options struct {
+	Index *index.Index
+	Store *store.Store
+	// Auth decides who may do what; nil lets everybody do everything.
+	Auth *Auth
+	// Secret authenticates the URLs of uploads. Servers that share uploads share it.
+	Secret []byte
+	// Origin returns what URLs in the answer to a request begin with, such as "https://registry.example.com". nil: they are
+	// paths, which is right wherever the client thinks it is.
+	Origin func(*http.Request) string
+	// Delete allows deletion of tags, manifests and blobs.
+	Delete bool
+	// Observe is told the account of a request, for the access log. May be nil.
+	Observe func(ctx context.Context, account string)
+	Log     *slog.Logger
+}
+
+// Registry serves /v2/.
+type Registry struct {
+	Options
+	manifests *manifestCache
+}
+
+// New returns a registry over what the options name.
+func New(o Options) *Registry {
+	if o.Origin == nil {
+		o.Origin = func(*http.Request) string { return "" }
+	}
+	if o.Observe == nil {
+		o.Observe = func(context.Context, string) {}
+	}
+	return &Registry{Options: o, manifests: newManifestCache()}
+}
+
+// call is one request on its way to a handler.
+type call struct {
+	*http.Request
+	route
+	account string // "" when nobody said who they are, or it does not matter
+	grants  grants // what the account may do
+}
+
+// ServeHTTP serves one request of the API.
+func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+	if err := g.serve(w, r); err != nil {
+		g.writeError(w, r, err)
+	}
+}
+
+func (g *Registry) serve(w http.ResponseWriter, r *http.Request) error {
+	route, err := parse(r.URL)
+	if err != nil {
+		return err
+	}
+	e, err := find(r.Method, route.kind)
+	if err != nil {
+		return err
+	}
+	c := &call{Request: r, route: route}
+	if err := g.authorize(c, e); err != nil {
+		return err
+	}
+	if e.deletes && !g.Delete {
+		return problem(codeUnsupported, "deletion is disabled: set storage.delete.enabled")
+	}
+	return e.serve(g, w, c)
+}

@@ -1,0 +1,211 @@
+package registry
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
+	"github.com/opencontainers/go-digest"
+
+	"gatehouse/registry/index"
+	"gatehouse/registry/store"
+)
+
+// postUpload begins an upload, or saves one: a blob that the account may pull elsewhere is mounted, and one that comes with
+// the request and its digest is taken at once.
+func (g *Registry) postUpload(w http.ResponseWriter, c *call) error {
+	query := c.URL.Query()
+	if query.Get("mount") != "" {
+		mounted, err := g.mount(w, c, query.Get("mount"), query.Get("from"))
+		if mounted || err != nil {
+			return err
+		}
+	}
+	id := uuid.NewString()
+	if query.Has("digest") {
+		u, err := g.Store.Upload(c.Context(), c.name, id)
+		if err != nil {
+			return err
+		}
+		defer u.Release()
+		if err := g.take(w, c, u); err != nil {
+			u.Cancel(context.WithoutCancel(c.Context()))
+			return err
+		}
+		return nil
+	}
+	g.uploadHeader(w.Header(), c, id, 0)
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// mount lets the repository serve a blob of another one. What cannot be mounted is no error: it is uploaded then.
+func (g *Registry) mount(w http.ResponseWriter, c *call, mount, from string) (done bool, err error) {
+	d, err := parseDigest(mount)
+	if err != nil {
+		return false, err
+	}
+	if !validName(from) || !c.grants.allow(repository(from, "pull")) {
+		return false, nil
+	}
+	switch err := g.Index.Mount(c.Context(), c.name, from, d); {
+	case errors.Is(err, index.ErrBlobUnknown):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	g.created(w, c, d)
+	return true, nil
+}
+
+// getUpload says how far an upload is.
+func (g *Registry) getUpload(w http.ResponseWriter, c *call) error {
+	u, err := g.upload(c)
+	if err != nil {
+		return err
+	}
+	defer u.Release()
+	g.uploadHeader(w.Header(), c, c.upload, u.Size())
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// patchUpload adds to an upload.
+func (g *Registry) patchUpload(w http.ResponseWriter, c *call) error {
+	u, err := g.upload(c)
+	if err != nil {
+		return err
+	}
+	defer u.Release()
+	if err := g.add(w, c, u); err != nil {
+		return err
+	}
+	g.uploadHeader(w.Header(), c, c.upload, u.Size())
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// putUpload adds what comes with the request, if anything, and makes a blob of the upload.
+func (g *Registry) putUpload(w http.ResponseWriter, c *call) error {
+	u, err := g.upload(c)
+	if err != nil {
+		return err
+	}
+	defer u.Release()
+	return g.take(w, c, u)
+}
+
+// deleteUpload gives an upload up.
+func (g *Registry) deleteUpload(w http.ResponseWriter, c *call) error {
+	u, err := g.upload(c)
+	if err != nil {
+		return err
+	}
+	defer u.Release()
+	u.Cancel(c.Context())
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// upload returns the session that a request is about, which is the account's own: the URL carries proof.
+func (g *Registry) upload(c *call) (*store.Upload, error) {
+	state, err := base64.RawURLEncoding.DecodeString(c.URL.Query().Get("_state"))
+	if err != nil || !hmac.Equal(state, g.uploadState(c, c.upload)) {
+		return nil, problem(codeUploadUnknown, "use the Location of the answer before, with its query")
+	}
+	return g.Store.Upload(c.Context(), c.name, c.upload)
+}
+
+// uploadState authenticates the URL of an upload for its repository and account.
+func (g *Registry) uploadState(c *call, id string) []byte {
+	mac := hmac.New(sha256.New, g.Secret)
+	for _, part := range []string{"upload", c.name, id, c.account} {
+		fmt.Fprintf(mac, "%d:%s", len(part), part)
+	}
+	return mac.Sum(nil)
+}
+
+// add appends the body of a request to an upload. A chunk must begin where the upload ends.
+func (g *Registry) add(w http.ResponseWriter, c *call, u *store.Upload) error {
+	if header := c.Header.Get("Content-Range"); header != "" {
+		first, last, err := parseContentRange(header)
+		if err != nil {
+			return problem(codeRangeInvalid, err.Error())
+		}
+		if first != u.Size() {
+			g.uploadHeader(w.Header(), c, c.upload, u.Size())
+			return problem(codeRangeInvalid, fmt.Sprintf("the upload has %d bytes, the chunk begins at %d", u.Size(), first))
+		}
+		if c.ContentLength >= 0 && c.ContentLength != last-first+1 {
+			return problem(codeSizeInvalid, fmt.Sprintf("Content-Range names %d bytes, Content-Length %d", last-first+1, c.ContentLength))
+		}
+	}
+	if c.ContentLength == 0 {
+		return nil
+	}
+	return u.Append(c.Context(), c.Body)
+}
+
+// take adds the body of a request to an upload and makes the blob of its "digest" of it: durable, then named, then 201.
+func (g *Registry) take(w http.ResponseWriter, c *call, u *store.Upload) error {
+	d, err := parseDigest(c.URL.Query().Get("digest"))
+	if err != nil {
+		return err
+	}
+	if err := g.add(w, c, u); err != nil {
+		return err
+	}
+	ctx := context.WithoutCancel(c.Context()) // what is complete is kept, even if the client has gone
+	stored, err := g.Index.Stored(ctx, d)
+	if err != nil {
+		return err
+	}
+	size := u.Size()
+	if err := u.Commit(ctx, d, stored); err != nil {
+		return err
+	}
+	if err := g.Index.LinkBlob(ctx, c.name, d, size); err != nil {
+		return err
+	}
+	g.created(w, c, d)
+	return nil
+}
+
+// created answers that the repository has a blob.
+func (g *Registry) created(w http.ResponseWriter, c *call, d digest.Digest) {
+	h := w.Header()
+	h.Set("Location", g.Origin(c.Request)+"/v2/"+c.name+"/blobs/"+string(d))
+	h.Set("Docker-Content-Digest", string(d))
+	h.Set("Content-Length", "0")
+	w.WriteHeader(http.StatusCreated)
+}
+
+// uploadHeader sets where an upload goes on, and how far it is. "0-0" stands for nothing, as distribution has it.
+func (g *Registry) uploadHeader(h http.Header, c *call, id string, size int64) {
+	state := url.Values{"_state": {base64.RawURLEncoding.EncodeToString(g.uploadState(c, id))}}
+	h.Set("Location", g.Origin(c.Request)+"/v2/"+c.name+"/blobs/uploads/"+id+"?"+state.Encode())
+	h.Set("Docker-Upload-Uuid", id)
+	h.Set("Range", "0-"+strconv.FormatInt(max(size-1, 0), 10))
+	h.Set("Content-Length", "0")
+}
+
+// parseContentRange takes "<first>-<last>", the specification's form, with or without RFC 9110's "bytes " and "/<length>".
+func parseContentRange(header string) (first, last int64, err error) {
+	s := strings.TrimPrefix(header, "bytes ")
+	s, _, _ = strings.Cut(s, "/")
+	a, b, _ := strings.Cut(s, "-")
+	f, errFirst := strconv.ParseUint(a, 10, 62)
+	l, errLast := strconv.ParseUint(b, 10, 62)
+	if errFirst != nil || errLast != nil || l < f {
+		return 0, 0, errors.New("Content-Range is <first byte>-<last byte>")
+	}
+	return int64(f), int64(l), nil
+}
