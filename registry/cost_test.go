@@ -13,6 +13,7 @@ import (
 	"gatehouse/registry/driver/drivertest"
 	"gatehouse/registry/driver/filesystem"
 	"gatehouse/registry/driver/inmemory"
+	"gatehouse/registry/manifest"
 )
 
 // TestDriverOperations counts what each request asks of the driver.
@@ -20,7 +21,7 @@ func TestDriverOperations(t *testing.T) {
 	counter := drivertest.Count(inmemory.New())
 	h := newHarness(t, counter)
 	m := h.image("a", "v1", "layer")
-	blob, manifest := "/v2/a/blobs/"+string(digest.FromString("layer")), "/v2/a/manifests/v1"
+	blob, tagged := "/v2/a/blobs/"+string(digest.FromString("layer")), "/v2/a/manifests/v1"
 	begun := h.begin("a")
 	for _, test := range []struct {
 		name string
@@ -31,9 +32,9 @@ func TestDriverOperations(t *testing.T) {
 		{"HEAD blob", func() answer { return h.do("HEAD", blob, nil) }, 0},
 		{"HEAD blob that is not there", func() answer { return h.do("HEAD", "/v2/b/blobs/"+string(sha256Of), nil) }, 0},
 		{"GET blob", func() answer { return h.do("GET", blob, nil) }, 1},
-		{"HEAD manifest", func() answer { return h.do("HEAD", manifest, nil) }, 0},
-		{"GET manifest for the first time", func() answer { return h.do("GET", manifest, nil) }, 1},
-		{"GET manifest again", func() answer { return h.do("GET", manifest, nil) }, 0},
+		{"HEAD manifest", func() answer { return h.do("HEAD", tagged, nil) }, 0},
+		{"GET manifest for the first time", func() answer { return h.do("GET", tagged, nil) }, 1},
+		{"GET manifest again", func() answer { return h.do("GET", tagged, nil) }, 0},
 		{"tags", func() answer { return h.do("GET", "/v2/a/tags/list", nil) }, 0},
 		{"catalog", func() answer { return h.do("GET", "/v2/_catalog", nil) }, 0},
 		{"mount", func() answer {
@@ -43,10 +44,10 @@ func TestDriverOperations(t *testing.T) {
 		{"upload", func() answer { return h.do("PATCH", begun, strings.NewReader("new")) }, 2},
 		{"commit", func() answer { return h.finish(begun, "", "new") }, 2},
 		{"PUT manifest again", func() answer {
-			return h.do("PUT", "/v2/a/manifests/v2", bytes.NewReader(m), "Content-Type: "+typeOCIManifest)
+			return h.do("PUT", "/v2/a/manifests/v2", bytes.NewReader(m), "Content-Type: "+manifest.OCIManifest)
 		}, 1},
 		{"PUT manifest", func() answer {
-			return h.do("PUT", "/v2/a/manifests/v3", bytes.NewReader(append(m, '\n')), "Content-Type: "+typeOCIManifest)
+			return h.do("PUT", "/v2/a/manifests/v3", bytes.NewReader(append(m, '\n')), "Content-Type: "+manifest.OCIManifest)
 		}, 1},
 		{"DELETE tag", func() answer { return h.do("DELETE", "/v2/a/manifests/v2", nil) }, 0},
 	} {
@@ -149,7 +150,7 @@ func (h *harness) pushWhatWorks() (acknowledged []string) {
 	}
 	doc := fmt.Sprintf(`{"schemaVersion":2,"config":{"digest":%q,"size":2},"layers":[{"digest":%q,"size":%d}]}`,
 		digest.FromString("{}"), digest.FromString(layer), len(layer))
-	a := h.do("PUT", "/v2/a/manifests/v1", strings.NewReader(doc), "Content-Type: "+typeOCIManifest)
+	a := h.do("PUT", "/v2/a/manifests/v1", strings.NewReader(doc), "Content-Type: "+manifest.OCIManifest)
 	switch {
 	case a.StatusCode == 201:
 		acknowledged = append(acknowledged, "/v2/a/manifests/v1")

@@ -12,6 +12,7 @@ import (
 
 	"gatehouse/registry/driver"
 	"gatehouse/registry/index"
+	"gatehouse/registry/manifest"
 	"gatehouse/registry/store"
 )
 
@@ -145,6 +146,7 @@ func (g *Registry) explain(h http.Header, err error) (status int, list []oneErro
 		missing    *index.MissingError
 		referenced *index.ReferencedError
 		source     *store.SourceError
+		invalid    *manifest.InvalidError
 	)
 	switch {
 	case errors.As(err, &known):
@@ -162,6 +164,8 @@ func (g *Registry) explain(h http.Header, err error) (status int, list []oneErro
 			list = append(list, oneError{codeManifestBlobUnknown.name, codeManifestBlobUnknown.message, map[string]digest.Digest{"digest": d}})
 		}
 		return codeManifestBlobUnknown.status, list
+	case errors.As(err, &invalid):
+		known = problem(codeManifestInvalid, invalid.Reason)
 	case errors.As(err, &referenced):
 		known = problem(codeUnsupported, referenced.Error())
 	case errors.As(err, &source):

@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"gatehouse/registry/index"
+	"gatehouse/registry/manifest"
 	"gatehouse/registry/store"
 )
 
@@ -67,7 +68,7 @@ func (g *Registry) putManifest(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	m, err := parseManifest(c.Header.Get("Content-Type"), body)
+	m, err := manifest.Parse(c.Header.Get("Content-Type"), body)
 	if err != nil {
 		return err
 	}
@@ -110,23 +111,23 @@ func (g *Registry) keepManifest(ctx context.Context, repo string, m index.Manife
 	return g.Index.PutManifest(ctx, repo, m, tags...)
 }
 
-// readManifest reads the body of a manifest, which may be maxManifest bytes long whatever its header says.
+// readManifest reads the body of a manifest, which may be manifest.MaxSize bytes long whatever its header says.
 func readManifest(r *http.Request) ([]byte, error) {
-	if r.ContentLength > maxManifest {
+	if r.ContentLength > manifest.MaxSize {
 		return nil, tooLarge()
 	}
-	body, err := io.ReadAll(io.LimitReader(r.Body, maxManifest+1))
+	body, err := io.ReadAll(io.LimitReader(r.Body, manifest.MaxSize+1))
 	switch {
 	case err != nil:
 		return nil, &store.SourceError{Err: err}
-	case len(body) > maxManifest:
+	case len(body) > manifest.MaxSize:
 		return nil, tooLarge()
 	}
 	return body, nil
 }
 
 func tooLarge() error {
-	return problem(codeManifestTooLarge, fmt.Sprintf("a manifest has at most %d bytes", maxManifest))
+	return problem(codeManifestTooLarge, fmt.Sprintf("a manifest has at most %d bytes", manifest.MaxSize))
 }
 
 // deleteManifest takes a tag away, or a manifest with all tags that point to it.

@@ -19,6 +19,7 @@ import (
 	"gatehouse/registry/driver/inmemory"
 	"gatehouse/registry/index"
 	"gatehouse/registry/index/kv/bolt"
+	"gatehouse/registry/manifest"
 	"gatehouse/registry/store"
 )
 
@@ -106,14 +107,14 @@ func (h *harness) blob(repo, content string) digest.Digest {
 func (h *harness) image(repo, reference string, layers ...string) []byte {
 	h.Helper()
 	m := h.manifest(repo, layers...)
-	h.want(h.do("PUT", "/v2/"+repo+"/manifests/"+reference, bytes.NewReader(m), "Content-Type: "+typeOCIManifest), 201)
+	h.want(h.do("PUT", "/v2/"+repo+"/manifests/"+reference, bytes.NewReader(m), "Content-Type: "+manifest.OCIManifest), 201)
 	return m
 }
 
 // manifest pushes the layers and returns a manifest of them, which is not pushed.
 func (h *harness) manifest(repo string, layers ...string) []byte {
 	h.Helper()
-	doc := map[string]any{"schemaVersion": 2, "mediaType": typeOCIManifest}
+	doc := map[string]any{"schemaVersion": 2, "mediaType": manifest.OCIManifest}
 	describe := func(content string) map[string]any {
 		return map[string]any{"mediaType": "application/x", "digest": h.blob(repo, content), "size": len(content)}
 	}
@@ -213,9 +214,9 @@ func TestManifest(t *testing.T) {
 	m := h.image("a", "latest", "one", "two")
 	d := string(digest.FromBytes(m))
 	for _, reference := range []string{"latest", d} {
-		for _, accept := range []string{"Accept: ", "Accept: */*", "Accept: " + typeOCIManifest, "Accept: application/json"} {
+		for _, accept := range []string{"Accept: ", "Accept: */*", "Accept: " + manifest.OCIManifest, "Accept: application/json"} {
 			a := h.want(h.do("GET", "/v2/a/manifests/"+reference, nil, accept), 200)
-			h.wantHeader(a, "Content-Type", typeOCIManifest)
+			h.wantHeader(a, "Content-Type", manifest.OCIManifest)
 			h.wantHeader(a, "Docker-Content-Digest", d)
 			h.wantHeader(a, "Etag", `"`+d+`"`)
 			if !bytes.Equal(a.body, m) {
@@ -231,12 +232,12 @@ func TestManifest(t *testing.T) {
 	}
 	h.want(h.do("GET", "/v2/a/manifests/other", nil), 404, codeManifestUnknown)
 	h.want(h.do("GET", "/v2/b/manifests/latest", nil), 404, codeNameUnknown)
-	a := h.want(h.do("PUT", "/v2/a/manifests/"+d, bytes.NewReader(m), "Content-Type: "+typeOCIManifest), 201)
+	a := h.want(h.do("PUT", "/v2/a/manifests/"+d, bytes.NewReader(m), "Content-Type: "+manifest.OCIManifest), 201)
 	h.wantHeader(a, "Location", "/v2/a/manifests/"+d)
 	other := string(digest.FromString("other"))
-	h.want(h.do("PUT", "/v2/a/manifests/"+other, bytes.NewReader(m), "Content-Type: "+typeOCIManifest), 400, codeDigestInvalid)
+	h.want(h.do("PUT", "/v2/a/manifests/"+other, bytes.NewReader(m), "Content-Type: "+manifest.OCIManifest), 400, codeDigestInvalid)
 	sha512 := string(digest.SHA512.FromBytes(m))
-	a = h.want(h.do("PUT", "/v2/a/manifests/"+sha512, bytes.NewReader(m), "Content-Type: "+typeOCIManifest), 201)
+	a = h.want(h.do("PUT", "/v2/a/manifests/"+sha512, bytes.NewReader(m), "Content-Type: "+manifest.OCIManifest), 201)
 	h.wantHeader(a, "Docker-Content-Digest", sha512)
 	h.want(h.do("GET", "/v2/a/manifests/"+sha512, nil), 200)
 }
@@ -247,12 +248,12 @@ func TestIndexOfTwoPlatforms(t *testing.T) {
 	list := func(mediaType string, manifests ...[]byte) []byte {
 		var entries []map[string]any
 		for _, m := range manifests {
-			entries = append(entries, map[string]any{"mediaType": typeOCIManifest, "digest": digest.FromBytes(m), "size": len(m)})
+			entries = append(entries, map[string]any{"mediaType": manifest.OCIManifest, "digest": digest.FromBytes(m), "size": len(m)})
 		}
 		b, _ := json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": mediaType, "manifests": entries})
 		return b
 	}
-	for tag, mediaType := range map[string]string{"oci": typeOCIIndex, "docker": typeDockerList} {
+	for tag, mediaType := range map[string]string{"oci": manifest.OCIIndex, "docker": manifest.DockerList} {
 		b := list(mediaType, one, two)
 		h.want(h.do("PUT", "/v2/a/manifests/"+tag, bytes.NewReader(b), "Content-Type: "+mediaType), 201)
 		a := h.want(h.do("GET", "/v2/a/manifests/"+tag, nil), 200)
@@ -273,26 +274,26 @@ func TestManifestsThatAreRefused(t *testing.T) {
 		contentType, body string
 		want              code
 	}{
-		"not JSON":                  {typeOCIManifest, "hello", codeManifestInvalid},
-		"empty":                     {typeOCIManifest, "", codeManifestInvalid},
-		"null":                      {typeOCIManifest, "null", codeManifestInvalid},
+		"not JSON":                  {manifest.OCIManifest, "hello", codeManifestInvalid},
+		"empty":                     {manifest.OCIManifest, "", codeManifestInvalid},
+		"null":                      {manifest.OCIManifest, "null", codeManifestInvalid},
 		"no type":                   {"", good, codeManifestInvalid},
 		"unknown type":              {"application/json", good, codeManifestInvalid},
 		"broken type":               {"a/b/c;=", good, codeManifestInvalid},
 		"schema 1":                  {"application/vnd.docker.distribution.manifest.v1+prettyjws", `{"schemaVersion":1}`, codeManifestInvalid},
-		"schema 1 in disguise":      {typeDockerManifest, `{"schemaVersion":1,"fsLayers":[]}`, codeManifestInvalid},
-		"type against mediaType":    {typeOCIManifest, doc(`"mediaType":"` + typeDockerManifest + `","config":` + describe(config)), codeManifestInvalid},
-		"image and index in one":    {typeOCIManifest, doc(`"config":` + describe(config) + `,"manifests":[]`), codeManifestInvalid},
-		"index and image in one":    {typeOCIIndex, doc(`"manifests":[],"layers":[]`), codeManifestInvalid},
-		"image without config":      {typeOCIManifest, doc(`"layers":[]`), codeManifestInvalid},
-		"a digest that is none":     {typeOCIManifest, doc(`"config":` + describe("sha256:../../x")), codeManifestInvalid},
-		"a negative size":           {typeOCIManifest, strings.Replace(good, `"size":2`, `"size":-2`, 1), codeManifestInvalid},
-		"a size beyond all numbers": {typeOCIManifest, strings.Replace(good, `"size":2`, `"size":1e300`, 1), codeManifestInvalid},
-		"a subject that is none":    {typeOCIManifest, strings.Replace(good, `"layers":[]`, `"subject":{"digest":"x"}`, 1), codeManifestInvalid},
-		"config was never pushed":   {typeOCIManifest, doc(`"config":` + describe(unknown)), codeManifestBlobUnknown},
-		"layer was never pushed":    {typeDockerManifest, doc(`"config":` + describe(config) + `,"layers":[` + describe(unknown) + `]`), codeManifestBlobUnknown},
-		"manifest was never pushed": {typeOCIIndex, doc(`"manifests":[` + describe(unknown) + `]`), codeManifestBlobUnknown},
-		"manifest that is a blob":   {typeOCIIndex, doc(`"manifests":[` + describe(config) + `]`), codeManifestBlobUnknown},
+		"schema 1 in disguise":      {manifest.DockerManifest, `{"schemaVersion":1,"fsLayers":[]}`, codeManifestInvalid},
+		"type against mediaType":    {manifest.OCIManifest, doc(`"mediaType":"` + manifest.DockerManifest + `","config":` + describe(config)), codeManifestInvalid},
+		"image and index in one":    {manifest.OCIManifest, doc(`"config":` + describe(config) + `,"manifests":[]`), codeManifestInvalid},
+		"index and image in one":    {manifest.OCIIndex, doc(`"manifests":[],"layers":[]`), codeManifestInvalid},
+		"image without config":      {manifest.OCIManifest, doc(`"layers":[]`), codeManifestInvalid},
+		"a digest that is none":     {manifest.OCIManifest, doc(`"config":` + describe("sha256:../../x")), codeManifestInvalid},
+		"a negative size":           {manifest.OCIManifest, strings.Replace(good, `"size":2`, `"size":-2`, 1), codeManifestInvalid},
+		"a size beyond all numbers": {manifest.OCIManifest, strings.Replace(good, `"size":2`, `"size":1e300`, 1), codeManifestInvalid},
+		"a subject that is none":    {manifest.OCIManifest, strings.Replace(good, `"layers":[]`, `"subject":{"digest":"x"}`, 1), codeManifestInvalid},
+		"config was never pushed":   {manifest.OCIManifest, doc(`"config":` + describe(unknown)), codeManifestBlobUnknown},
+		"layer was never pushed":    {manifest.DockerManifest, doc(`"config":` + describe(config) + `,"layers":[` + describe(unknown) + `]`), codeManifestBlobUnknown},
+		"manifest was never pushed": {manifest.OCIIndex, doc(`"manifests":[` + describe(unknown) + `]`), codeManifestBlobUnknown},
+		"manifest that is a blob":   {manifest.OCIIndex, doc(`"manifests":[` + describe(config) + `]`), codeManifestBlobUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := h.do("PUT", "/v2/a/manifests/latest", strings.NewReader(test.body), "Content-Type: "+test.contentType)
@@ -300,9 +301,9 @@ func TestManifestsThatAreRefused(t *testing.T) {
 		})
 	}
 	h.want(h.do("GET", "/v2/a/manifests/latest", nil), 404, codeNameUnknown)
-	h.want(h.do("PUT", "/v2/a/manifests/latest", strings.NewReader(good), "Content-Type: "+typeOCIManifest), 201)
+	h.want(h.do("PUT", "/v2/a/manifests/latest", strings.NewReader(good), "Content-Type: "+manifest.OCIManifest), 201)
 	elsewhere := strings.Replace(good, `"layers":[]`, `"layers":[{"mediaType":"x","digest":"`+string(unknown)+`","size":2,"urls":["https://example.com/x"]}]`, 1)
-	h.want(h.do("PUT", "/v2/a/manifests/foreign", strings.NewReader(elsewhere), "Content-Type: "+typeOCIManifest), 201)
+	h.want(h.do("PUT", "/v2/a/manifests/foreign", strings.NewReader(elsewhere), "Content-Type: "+manifest.OCIManifest), 201)
 }
 
 // TestManifestTooLarge: CVE-2017-11468. Neither a length nor its absence makes the registry read more than it takes.
@@ -310,18 +311,18 @@ func TestManifestTooLarge(t *testing.T) {
 	h := newHarness(t, nil)
 	read := 0
 	endless := readerFunc(func(p []byte) (int, error) { read += len(p); return len(p), nil })
-	h.want(h.do("PUT", "/v2/a/manifests/latest", endless, "Content-Type: "+typeOCIManifest), 413, codeManifestTooLarge)
-	if read > 2*maxManifest {
+	h.want(h.do("PUT", "/v2/a/manifests/latest", endless, "Content-Type: "+manifest.OCIManifest), 413, codeManifestTooLarge)
+	if read > 2*manifest.MaxSize {
 		t.Errorf("%d bytes were read", read)
 	}
-	long := strings.NewReader(strings.Repeat(" ", maxManifest+1))
-	h.want(h.do("PUT", "/v2/a/manifests/latest", long, "Content-Type: "+typeOCIManifest), 413, codeManifestTooLarge)
-	if long.Len() != maxManifest+1 {
+	long := strings.NewReader(strings.Repeat(" ", manifest.MaxSize+1))
+	h.want(h.do("PUT", "/v2/a/manifests/latest", long, "Content-Type: "+manifest.OCIManifest), 413, codeManifestTooLarge)
+	if long.Len() != manifest.MaxSize+1 {
 		t.Error("a body that says it is too long was read")
 	}
 	m := h.manifest("a")
-	full := append(bytes.Repeat([]byte(" "), maxManifest-len(m)), m...)
-	h.want(h.do("PUT", "/v2/a/manifests/latest", bytes.NewReader(full), "Content-Type: "+typeOCIManifest), 201)
+	full := append(bytes.Repeat([]byte(" "), manifest.MaxSize-len(m)), m...)
+	h.want(h.do("PUT", "/v2/a/manifests/latest", bytes.NewReader(full), "Content-Type: "+manifest.OCIManifest), 201)
 }
 
 type readerFunc func([]byte) (int, error)
@@ -380,7 +381,7 @@ func TestLists(t *testing.T) {
 	h := newHarness(t, nil)
 	m := h.manifest("a")
 	for _, tag := range []string{"v3", "v1", "latest", "v2"} {
-		h.want(h.do("PUT", "/v2/a/manifests/"+tag, bytes.NewReader(m), "Content-Type: "+typeOCIManifest), 201)
+		h.want(h.do("PUT", "/v2/a/manifests/"+tag, bytes.NewReader(m), "Content-Type: "+manifest.OCIManifest), 201)
 	}
 	h.image("b/c", "latest")
 	h.blob("only-blobs", "x")

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
+
+	"gatehouse/registry/manifest"
 )
 
 // kind is a shape of URL in the API.
@@ -174,17 +176,13 @@ func validTag(tag string) bool {
 	return tag != "" && len(tag) <= 128
 }
 
-// parseDigest takes a digest of an algorithm that can be checked here: sha256 or sha512, in lower-case hexadecimal.
+// parseDigest takes the digest of a URL.
 func parseDigest(s string) (digest.Digest, error) {
-	algorithm, hex, _ := strings.Cut(s, ":")
-	valid := algorithm == "sha256" && len(hex) == 64 || algorithm == "sha512" && len(hex) == 128
-	for i := 0; valid && i < len(hex); i++ {
-		valid = '0' <= hex[i] && hex[i] <= '9' || 'a' <= hex[i] && hex[i] <= 'f'
+	d, err := manifest.ParseDigest(s)
+	if err != nil {
+		return "", problem(codeDigestInvalid, err.Error())
 	}
-	if !valid {
-		return "", problem(codeDigestInvalid, "a digest is sha256:<64 hexadecimal digits> or sha512:<128>, in lower case")
-	}
-	return digest.Digest(s), nil
+	return d, nil
 }
 
 // Label names the endpoint of a request as distribution's metrics do, "other" for what is none.

@@ -152,6 +152,8 @@ func (w *writer) Write(p []byte) (int, error) {
 	return n, w.err
 }
 
+// Commit cannot see one thing: a page of an earlier Writer that the system failed to write, and forgot, while nobody had the
+// file open. Whoever appends after a pause therefore reads the file first, as resuming a hash does.
 func (w *writer) Commit(ctx context.Context) error {
 	if w.file == nil {
 		return w.ended("commit")

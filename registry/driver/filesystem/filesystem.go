@@ -1,5 +1,6 @@
 // Package filesystem keeps the registry's files in a folder of a local disk, as distribution does: folders with mode 0777 and
-// files with 0666, less the umask, bytes as they are. Nothing outside of that folder is reached, through symbolic links neither.
+// files with 0666, less the umask, bytes as they are. Nothing outside of that folder is reached, through symbolic links neither:
+// one that leads out of it is an error, another disk is brought in by a mount. It is for Unix systems.
 //
 // Start at Driver; files.go is how bytes get there, sync.go what makes them stay after a power loss.
 package filesystem

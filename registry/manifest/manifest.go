@@ -1,7 +1,10 @@
-package registry
+// Package manifest reads manifests: what a document is, and what it needs. It is used for those that are pushed, which it judges
+// strictly, and says what is wrong with the others.
+package manifest
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"mime"
 	"strings"
@@ -11,16 +14,25 @@ import (
 	"gatehouse/registry/index"
 )
 
-// maxManifest is the most bytes a manifest may have: the specification asks for at least 4 MiB, distribution takes as many.
-const maxManifest = 4 << 20
+// MaxSize is the most bytes a manifest may have: the specification asks for at least 4 MiB, distribution takes as many.
+const MaxSize = 4 << 20
 
 // The media types of manifests that are taken: distribution's four.
 const (
-	typeDockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
-	typeDockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
-	typeOCIManifest    = "application/vnd.oci.image.manifest.v1+json"
-	typeOCIIndex       = "application/vnd.oci.image.index.v1+json"
+	DockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	DockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
+	OCIManifest    = "application/vnd.oci.image.manifest.v1+json"
+	OCIIndex       = "application/vnd.oci.image.index.v1+json"
 )
+
+// InvalidError says what is wrong with a document, in words for whoever pushes it.
+type InvalidError struct{ Reason string }
+
+func (e *InvalidError) Error() string { return "manifest invalid: " + e.Reason }
+
+func invalid(format string, args ...any) error {
+	return &InvalidError{fmt.Sprintf(format, args...)}
+}
 
 // descriptor is what is read of an OCI content descriptor.
 type descriptor struct {
@@ -42,12 +54,12 @@ type document struct {
 	Annotations   map[string]string `json:"annotations"`
 }
 
-// parseManifest reads a manifest that was sent as contentType; the result lacks its digest. A document that could be read as
+// Parse reads a manifest that was sent as contentType; the result lacks its digest. A document that could be read as
 // two things is refused: clients and registry must not disagree on what it needs (CVE-2021-41190).
-func parseManifest(contentType string, body []byte) (index.Manifest, error) {
+func Parse(contentType string, body []byte) (index.Manifest, error) {
 	var doc document
 	if err := json.Unmarshal(body, &doc); err != nil {
-		return index.Manifest{}, problem(codeManifestInvalid, "not a JSON manifest: "+err.Error())
+		return index.Manifest{}, invalid("not a JSON manifest: %v", err)
 	}
 	mediaType, err := doc.mediaType(contentType)
 	if err != nil {
@@ -56,16 +68,16 @@ func parseManifest(contentType string, body []byte) (index.Manifest, error) {
 	m := index.Manifest{
 		MediaType: mediaType, Size: int64(len(body)), ArtifactType: doc.ArtifactType, Annotations: doc.Annotations,
 	}
-	isIndex := mediaType == typeDockerList || mediaType == typeOCIIndex
+	isIndex := mediaType == DockerList || mediaType == OCIIndex
 	switch {
 	case doc.SchemaVersion != 2:
-		return m, problem(codeManifestInvalid, fmt.Sprintf("schemaVersion is %d, and only 2 is taken; rebuild or convert images of docker 1.9 and older", doc.SchemaVersion))
+		return m, invalid("schemaVersion is %d, and only 2 is taken; rebuild or convert images of docker 1.9 and older", doc.SchemaVersion)
 	case isIndex && (doc.Config != nil || doc.Layers != nil):
-		return m, problem(codeManifestInvalid, "an index has no config and no layers")
+		return m, invalid("an index has no config and no layers")
 	case !isIndex && doc.Manifests != nil:
-		return m, problem(codeManifestInvalid, "an image manifest has no manifests")
+		return m, invalid("an image manifest has no manifests")
 	case !isIndex && doc.Config == nil:
-		return m, problem(codeManifestInvalid, "an image manifest has a config")
+		return m, invalid("an image manifest has a config")
 	}
 	return m, doc.references(&m)
 }
@@ -76,19 +88,19 @@ func (doc *document) mediaType(contentType string) (string, error) {
 	if contentType != "" {
 		t, _, err := mime.ParseMediaType(contentType)
 		if err != nil {
-			return "", problem(codeManifestInvalid, fmt.Sprintf("Content-Type %q is no media type", contentType))
+			return "", invalid("Content-Type %q is no media type", contentType)
 		}
 		sent = t
 	}
 	if doc.MediaType != "" && !strings.EqualFold(doc.MediaType, sent) {
-		return "", problem(codeManifestInvalid, fmt.Sprintf("the manifest says it is %q, the Content-Type %q", doc.MediaType, sent))
+		return "", invalid("the manifest says it is %q, the Content-Type %q", doc.MediaType, sent)
 	}
 	switch sent {
-	case typeDockerManifest, typeDockerList, typeOCIManifest, typeOCIIndex:
+	case DockerManifest, DockerList, OCIManifest, OCIIndex:
 		return sent, nil
 	}
-	return "", problem(codeManifestInvalid, fmt.Sprintf("media type %q is not one of a manifest: %s, %s, %s or %s",
-		sent, typeOCIManifest, typeOCIIndex, typeDockerManifest, typeDockerList))
+	return "", invalid("media type %q is not one of a manifest: %s, %s, %s or %s",
+		sent, OCIManifest, OCIIndex, DockerManifest, DockerList)
 }
 
 // references collects what the document needs. Layers that are fetched from elsewhere are not needed here.
@@ -123,13 +135,26 @@ func (doc *document) references(m *index.Manifest) error {
 	return nil
 }
 
+// ParseDigest takes a digest of an algorithm that can be checked here: sha256 or sha512, in lower-case hexadecimal.
+func ParseDigest(s string) (digest.Digest, error) {
+	algorithm, hex, _ := strings.Cut(s, ":")
+	valid := algorithm == "sha256" && len(hex) == 64 || algorithm == "sha512" && len(hex) == 128
+	for i := 0; valid && i < len(hex); i++ {
+		valid = '0' <= hex[i] && hex[i] <= '9' || 'a' <= hex[i] && hex[i] <= 'f'
+	}
+	if !valid {
+		return "", errors.New("a digest is sha256:<64 hexadecimal digits> or sha512:<128>, in lower case")
+	}
+	return digest.Digest(s), nil
+}
+
 // check refuses a descriptor that points to nothing that could be here.
 func (d descriptor) check() error {
-	if _, err := parseDigest(string(d.Digest)); err != nil {
-		return problem(codeManifestInvalid, fmt.Sprintf("a descriptor has the digest %.80q", d.Digest))
+	if _, err := ParseDigest(string(d.Digest)); err != nil {
+		return invalid("a descriptor has the digest %.80q", d.Digest)
 	}
 	if d.Size < 0 {
-		return problem(codeManifestInvalid, fmt.Sprintf("the descriptor of %s has a negative size", d.Digest))
+		return invalid("the descriptor of %s has a negative size", d.Digest)
 	}
 	return nil
 }
