@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"strconv"
 
 	"github.com/opencontainers/go-digest"
 
@@ -202,8 +203,10 @@ func writeJSON(w http.ResponseWriter, status int, document any) error {
 	if err != nil {
 		return err
 	}
+	b = append(b, '\n')
 	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
 	w.WriteHeader(status)
-	_, err = w.Write(append(b, '\n'))
+	_, err = w.Write(b)
 	return err
 }

@@ -35,7 +35,6 @@ func (g *Registry) getManifest(w http.ResponseWriter, c *call) error {
 	}
 	b, err := g.manifestBytes(c.Context(), m)
 	if err != nil {
-		h.Del("Content-Length")
 		return err
 	}
 	w.WriteHeader(http.StatusOK)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -73,6 +74,9 @@ func (h *harness) do(method, path string, body io.Reader, headers ...string) ans
 	b, err := io.ReadAll(w.Result().Body)
 	if err != nil {
 		h.Fatal(err)
+	}
+	if length := w.Header().Get("Content-Length"); length != "" && method != "HEAD" && length != strconv.Itoa(len(b)) {
+		h.Errorf("%s %s: Content-Length %s, and %d bytes", method, path, length, len(b))
 	}
 	return answer{w.Result(), b}
 }
