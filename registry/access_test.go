@@ -47,13 +47,14 @@ func TestEveryEndpointAsksForItsRights(t *testing.T) {
 	paths := map[kind]string{
 		kindBase: "/v2/", kindCatalog: "/v2/_catalog", kindTags: "/v2/a/tags/list",
 		kindManifest: "/v2/a/manifests/" + string(digest.FromBytes(m)), kindBlob: "/v2/a/blobs/" + string(digest.FromString("layer")),
-		kindUploads: "/v2/a/blobs/uploads/", kindUpload: "/v2/a/blobs/uploads/" + someUUID,
+		kindReferrers: "/v2/a/referrers/" + string(digest.FromBytes(m)),
+		kindUploads:   "/v2/a/blobs/uploads/", kindUpload: "/v2/a/blobs/uploads/" + someUUID,
 	}
 	rights := map[string]string{
 		"GET base": "", "HEAD base": "", "GET catalog": "registry:catalog:*",
 		"GET blob": "repository:a:pull", "HEAD blob": "repository:a:pull", "DELETE blob": "repository:a:delete",
 		"GET manifest": "repository:a:pull", "HEAD manifest": "repository:a:pull", "PUT manifest": "repository:a:pull,push",
-		"DELETE manifest": "repository:a:delete", "GET tags": "repository:a:pull",
+		"DELETE manifest": "repository:a:delete", "GET tags": "repository:a:pull", "GET referrers": "repository:a:pull",
 		"POST blob_upload": "repository:a:pull,push", "PATCH blob_upload_chunk": "repository:a:pull,push",
 		"PUT blob_upload_chunk": "repository:a:pull,push", "GET blob_upload_chunk": "repository:a:pull,push",
 		"HEAD blob_upload_chunk": "repository:a:pull,push", "DELETE blob_upload_chunk": "repository:a:pull,push",

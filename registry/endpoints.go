@@ -31,6 +31,7 @@ var endpoints = [...]endpoint{
 	{"end-8a", http.MethodGet, kindTags, needsPull, false, (*Registry).getTags},
 	{"end-9", http.MethodDelete, kindManifest, needsDelete, true, (*Registry).deleteManifest},
 	{"end-10", http.MethodDelete, kindBlob, needsDelete, true, (*Registry).deleteBlob},
+	{"end-12a", http.MethodGet, kindReferrers, needsPull, false, (*Registry).getReferrers},
 	{"end-13", http.MethodGet, kindUpload, needsPush, false, (*Registry).getUpload},
 	{"end-13", http.MethodHead, kindUpload, needsPush, false, (*Registry).getUpload},
 	{"end-14", http.MethodDelete, kindUpload, needsPush, false, (*Registry).deleteUpload},

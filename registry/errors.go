@@ -38,6 +38,7 @@ var (
 	codeRangeInvalid        = code{"RANGE_INVALID", http.StatusRequestedRangeNotSatisfiable, "invalid content range"}
 	codeNameInvalid         = code{"NAME_INVALID", http.StatusBadRequest, "invalid repository name"}
 	codeTagInvalid          = code{"TAG_INVALID", http.StatusBadRequest, "manifest tag did not match URI"}
+	codeTooManyTags         = code{"TAG_INVALID", http.StatusRequestURITooLong, "too many tags"}
 	codeNameUnknown         = code{"NAME_UNKNOWN", http.StatusNotFound, "repository name not known to registry"}
 	codeManifestUnknown     = code{"MANIFEST_UNKNOWN", http.StatusNotFound, "manifest unknown"}
 	codeManifestInvalid     = code{"MANIFEST_INVALID", http.StatusBadRequest, "manifest invalid"}
@@ -199,12 +200,17 @@ func meaning(err error) *apiError {
 
 // writeJSON answers with a document.
 func writeJSON(w http.ResponseWriter, status int, document any) error {
+	return writeDocument(w, status, "application/json", document)
+}
+
+// writeDocument answers with a document in JSON that has a media type of its own.
+func writeDocument(w http.ResponseWriter, status int, mediaType string, document any) error {
 	b, err := json.Marshal(document)
 	if err != nil {
 		return err
 	}
 	b = append(b, '\n')
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", mediaType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
 	w.WriteHeader(status)
 	_, err = w.Write(b)

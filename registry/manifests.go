@@ -71,14 +71,15 @@ func (g *Registry) putManifest(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	var tags []string
-	switch {
-	case c.tag != "":
-		m.Digest, tags = digest.FromBytes(body), []string{c.tag}
-	case c.digest.Algorithm().FromBytes(body) != c.digest:
-		return problem(codeDigestInvalid, "the manifest's digest is "+string(c.digest.Algorithm().FromBytes(body)))
-	default:
-		m.Digest = c.digest
+	tags, err := c.tags()
+	if err != nil {
+		return err
+	}
+	m.Digest = digest.FromBytes(body)
+	if c.tag == "" {
+		if m.Digest = c.digest.Algorithm().FromBytes(body); m.Digest != c.digest {
+			return problem(codeDigestInvalid, "the manifest's digest is "+string(m.Digest))
+		}
 	}
 	m.PushedBy = c.account
 	if err := g.keepManifest(context.WithoutCancel(c.Context()), c.name, m, body, tags); err != nil {
@@ -88,11 +89,36 @@ func (g *Registry) putManifest(w http.ResponseWriter, c *call) error {
 	h.Set("Location", g.Origin(c.Request)+"/v2/"+c.name+"/manifests/"+string(m.Digest))
 	h.Set("Docker-Content-Digest", string(m.Digest))
 	h.Set("Content-Length", "0")
+	if c.tag == "" {
+		for _, tag := range tags {
+			h.Add("OCI-Tag", tag)
+		}
+	}
 	if m.Subject != "" {
 		h.Set("OCI-Subject", string(m.Subject))
 	}
 	w.WriteHeader(http.StatusCreated)
 	return nil
+}
+
+// maxTags is how many tags one push of a manifest may set.
+const maxTags = 100
+
+// tags returns the tags that a push sets: the one in the URL, or, beside a digest, those of its query.
+func (c *call) tags() ([]string, error) {
+	if c.tag != "" {
+		return []string{c.tag}, nil
+	}
+	tags := c.URL.Query()["tag"]
+	if len(tags) > maxTags {
+		return nil, problem(codeTooManyTags, fmt.Sprintf("a push sets at most %d tags", maxTags))
+	}
+	for _, tag := range tags {
+		if !validTag(tag) {
+			return nil, invalidTag()
+		}
+	}
+	return tags, nil
 }
 
 // keepManifest makes a manifest durable and visible.

@@ -15,19 +15,20 @@ import (
 type kind int
 
 const (
-	kindBase     kind = iota // /v2/
-	kindCatalog              // /v2/_catalog
-	kindTags                 // /v2/<name>/tags/list
-	kindManifest             // /v2/<name>/manifests/<reference>
-	kindBlob                 // /v2/<name>/blobs/<digest>
-	kindUploads              // /v2/<name>/blobs/uploads/
-	kindUpload               // /v2/<name>/blobs/uploads/<id>
+	kindBase      kind = iota // /v2/
+	kindCatalog               // /v2/_catalog
+	kindTags                  // /v2/<name>/tags/list
+	kindManifest              // /v2/<name>/manifests/<reference>
+	kindBlob                  // /v2/<name>/blobs/<digest>
+	kindUploads               // /v2/<name>/blobs/uploads/
+	kindUpload                // /v2/<name>/blobs/uploads/<id>
+	kindReferrers             // /v2/<name>/referrers/<digest>
 )
 
 // labels are distribution's names of these routes, as its metrics have them.
 var labels = [...]string{
 	kindBase: "base", kindCatalog: "catalog", kindTags: "tags", kindManifest: "manifest", kindBlob: "blob",
-	kindUploads: "blob_upload", kindUpload: "blob_upload_chunk",
+	kindUploads: "blob_upload", kindUpload: "blob_upload_chunk", kindReferrers: "referrers",
 }
 
 // route is a URL of the API, taken apart. What it holds is valid: a name, a tag and a digest follow their grammar.
@@ -35,7 +36,7 @@ type route struct {
 	kind   kind
 	name   string        // of the repository
 	tag    string        // of kindManifest, unless digest is set
-	digest digest.Digest // of kindBlob and kindManifest
+	digest digest.Digest // of kindBlob, kindManifest and kindReferrers
 	upload string        // of kindUpload: a UUID in canonical form
 }
 
@@ -62,12 +63,16 @@ func parse(u *url.URL) (route, error) {
 		return parseReference(name, last)
 	case parent == "blobs" && last == "uploads":
 		return named(route{kind: kindUploads}, name)
-	case parent == "blobs":
+	case parent == "blobs", parent == "referrers":
 		d, err := parseDigest(last)
 		if err != nil {
 			return route{}, err
 		}
-		return named(route{kind: kindBlob, digest: d}, name)
+		r := route{kind: kindBlob, digest: d}
+		if parent == "referrers" {
+			r.kind = kindReferrers
+		}
+		return named(r, name)
 	case parent == "uploads":
 		return parseUpload(name, last)
 	}
@@ -84,9 +89,13 @@ func parseReference(name, reference string) (route, error) {
 		return named(route{kind: kindManifest, digest: d}, name)
 	}
 	if !validTag(reference) {
-		return route{}, problem(codeTagInvalid, "a tag is 1 to 128 letters, digits, '_', '.' or '-', not beginning with '.' or '-'")
+		return route{}, invalidTag()
 	}
 	return named(route{kind: kindManifest, tag: reference}, name)
+}
+
+func invalidTag() error {
+	return problem(codeTagInvalid, "a tag is 1 to 128 letters, digits, '_', '.' or '-', not beginning with '.' or '-'")
 }
 
 // parseUpload takes the URL of an upload, whose folder above "uploads" is <name>/blobs. Without an id it is where uploads

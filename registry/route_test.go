@@ -31,6 +31,7 @@ func TestParse(t *testing.T) {
 		"/v2/a/manifests/" + string(sha256Of):         {kind: kindManifest, name: "a", digest: sha256Of},
 		"/v2/a/manifests/" + string(sha512Of):         {kind: kindManifest, name: "a", digest: sha512Of},
 		"/v2/a/blobs/" + string(sha512Of):             {kind: kindBlob, name: "a", digest: sha512Of},
+		"/v2/a/referrers/" + string(sha256Of):         {kind: kindReferrers, name: "a", digest: sha256Of},
 		"/v2/a/blobs/uploads/":                        {kind: kindUploads, name: "a"},
 		"/v2/a/blobs/uploads":                         {kind: kindUploads, name: "a"},
 		"/v2/uploads/blobs/uploads/":                  {kind: kindUploads, name: "uploads"},

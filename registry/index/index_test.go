@@ -328,3 +328,42 @@ func TestOtherFormat(t *testing.T) {
 		t.Errorf("open: %v, want it refused", err)
 	}
 }
+
+func TestReferrers(t *testing.T) {
+	x, ctx := open(t), t.Context()
+	subject := dgst("subject") // never pushed
+	want := []digest.Digest{}
+	for i := range 5 {
+		m := Manifest{Digest: dgst(fmt.Sprint(i)), Subject: subject, ArtifactType: []string{"sbom", "signature"}[i%2], Annotations: map[string]string{"n": fmt.Sprint(i)}}
+		ok(t, x.PutManifest(ctx, "a", m))
+		want = append(want, m.Digest)
+	}
+	ok(t, x.PutManifest(ctx, "b", Manifest{Digest: dgst("elsewhere"), Subject: subject}))
+	slices.Sort(want)
+	var got []digest.Digest
+	last, more := digest.Digest(""), true
+	for more {
+		var page []Manifest
+		var err error
+		page, more, err = x.Referrers(ctx, "a", subject, "", last, 2)
+		ok(t, err)
+		for _, m := range page {
+			got = append(got, m.Digest)
+			last = m.Digest
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("referrers %v, want %v", got, want)
+	}
+	signatures, more, err := x.Referrers(ctx, "a", subject, "signature", "", 10)
+	if err != nil || more || len(signatures) != 2 || signatures[0].Annotations["n"] == "" {
+		t.Errorf("signatures: %+v, %v, %v", signatures, more, err)
+	}
+	ok(t, x.DeleteManifest(ctx, "a", want[0], ""))
+	if rest, _, err := x.Referrers(ctx, "a", subject, "", "", 10); err != nil || len(rest) != 4 {
+		t.Errorf("after a deletion: %d, %v", len(rest), err)
+	}
+	if none, _, err := x.Referrers(ctx, "nowhere", subject, "", "", 10); err != nil || len(none) != 0 {
+		t.Errorf("of a repository that is not there: %v, %v", none, err)
+	}
+}

@@ -33,12 +33,8 @@ func (x *Index) Repositories(ctx context.Context, last string, n int) (names []s
 
 // page returns the last parts of at most n keys that begin with prefix and go on with more than last.
 func page(r kv.Reader, prefix []byte, last string, n int) (parts []string, more bool, err error) {
-	from := prefix
-	if last != "" {
-		from = append(append(append([]byte{}, prefix...), last...), 0) // right behind last
-	}
 	parts = []string{}
-	for p, err := range r.Scan(from, kv.End(prefix)) {
+	for p, err := range r.Scan(behind(prefix, last), kv.End(prefix)) {
 		if err != nil {
 			return nil, false, err
 		}
@@ -48,6 +44,14 @@ func page(r kv.Reader, prefix []byte, last string, n int) (parts []string, more 
 		parts = append(parts, lastPart(p.Key))
 	}
 	return parts, false, nil
+}
+
+// behind returns where the keys begin that go on with more than last after prefix; all of them for "".
+func behind(prefix []byte, last string) []byte {
+	if last == "" {
+		return prefix
+	}
+	return append(append(append([]byte{}, prefix...), last...), 0)
 }
 
 // DeleteTag takes a tag away, for by; its manifest stays. ErrManifestUnknown when the repository has no such tag.
