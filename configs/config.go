@@ -1,0 +1,203 @@
+// Package configs holds every setting of gatehouse as documented Go structs, and reads them: distribution's config.yml,
+// the REGISTRY_* variables that override it, and the values that platform teams edit in etcd (package configs/etcd).
+//
+// A file is read strictly: an unknown key is an error that names the line and the nearest known key. A key that
+// distribution knows and gatehouse has no use for is a warning. Nothing in this package starts anything.
+package configs
+
+import "time"
+
+// Config is the whole configuration. Each constructor in gatehouse takes its own section, never the whole.
+type Config struct {
+	// Version is the format of the file; distribution's only one is "0.1". Required in a file.
+	Version string `yaml:"version"`
+
+	Log     Log     `yaml:"log"`
+	Storage Storage `yaml:"storage"`
+	Auth    Auth    `yaml:"auth"`
+	HTTP    HTTP    `yaml:"http"`
+
+	// Sections of gatehouse's own.
+	Gateway     Gateway     `yaml:"gateway"`
+	TokenServer TokenServer `yaml:"tokenserver"`
+	Etcd        Etcd        `yaml:"etcd"`
+	Index       Index       `yaml:"index"`
+}
+
+// Log says what is logged and how. Logs go to standard error, access log lines included.
+type Log struct {
+	// Level is error, warn, info (the default) or debug.
+	Level string `yaml:"level"`
+	// Formatter is text (the default) or json; logstash is read as json.
+	Formatter string `yaml:"formatter"`
+	// AccessLog.Disabled leaves out the line for each request.
+	AccessLog AccessLog `yaml:"accesslog"`
+}
+
+// AccessLog is log.accesslog.
+type AccessLog struct {
+	Disabled bool `yaml:"disabled"`
+}
+
+// Storage says where bytes are kept. Exactly one driver is set.
+type Storage struct {
+	Filesystem *Filesystem `yaml:"filesystem"`
+	InMemory   *InMemory   `yaml:"inmemory"`
+	Delete     Delete      `yaml:"delete"`
+}
+
+// Filesystem is the driver that keeps distribution's tree in a folder.
+type Filesystem struct {
+	// RootDirectory is the folder above docker/registry/v2. Default /var/lib/registry, as distribution's.
+	RootDirectory string `yaml:"rootdirectory"`
+}
+
+// InMemory is the driver that forgets everything when the server stops: for tests.
+type InMemory struct{}
+
+// Delete is storage.delete.
+type Delete struct {
+	// Enabled allows DELETE of tags, manifests and blobs. Default false, as distribution's; then they are 405.
+	Enabled bool `yaml:"enabled"`
+}
+
+// Auth says who users are and what a challenge names. With neither part and no etcd section, everybody may do everything,
+// as with distribution; serve warns of it.
+type Auth struct {
+	Htpasswd *Htpasswd `yaml:"htpasswd"`
+	Token    *Token    `yaml:"token"`
+}
+
+// Htpasswd is a file of users, one `name:bcrypt-hash` a line. It is read again when it changes.
+type Htpasswd struct {
+	// Realm is read for distribution's sake; challenges name the token server instead.
+	Realm string `yaml:"realm"`
+	// Path of the file. Required.
+	Path string `yaml:"path"`
+}
+
+// Token is what tokens and challenges say: auth.token in the file, or, where etcd is configured, the JSON value of
+// <etcd.prefix>/auth/registry, of which all three must be given.
+type Token struct {
+	// Realm is the URL of the token server as clients reach it. Empty: /token on the origin that the client used.
+	Realm string `yaml:"realm" json:"realm"`
+	// Service is the audience of tokens. Default "gatehouse".
+	Service string `yaml:"service" json:"service"`
+	// Issuer is the issuer of tokens. Default "gatehouse".
+	Issuer string `yaml:"issuer" json:"issuer"`
+}
+
+// HTTP is the listener.
+type HTTP struct {
+	// Addr is host:port to listen on; an empty host is every address. Default ":5000".
+	Addr string `yaml:"addr"`
+	// Host is the registry's own URL as clients see it, such as https://registry.example.com. Where it is set, URLs in
+	// answers begin with it unless the client used another origin that the certificate covers.
+	Host string `yaml:"host"`
+	// Secret authenticates the state in upload URLs. Default: made at first start and kept in the data directory.
+	Secret Secret `yaml:"secret"`
+	// TLS; absent means plain HTTP.
+	TLS TLS `yaml:"tls"`
+	// Debug is the listener for metrics, profiles and health: loopback only.
+	Debug Debug `yaml:"debug"`
+	// DrainTimeout is how long requests may finish after SIGTERM. Default 10m, also for 0, which is distribution's default and
+	// there cuts every request off.
+	DrainTimeout time.Duration `yaml:"draintimeout"`
+}
+
+// TLS chooses at most one source of certificates.
+type TLS struct {
+	// Certificate and Key are PEM files, read again when they change.
+	Certificate string `yaml:"certificate"`
+	Key         string `yaml:"key"`
+	// LetsEncrypt orders certificates by ACME.
+	LetsEncrypt LetsEncrypt `yaml:"letsencrypt"`
+	// LocalCA issues certificates from a CA of our own kept in the data directory: the embedded default. Not in files.
+	LocalCA bool `yaml:"-"`
+}
+
+// Enabled reports whether the listener speaks TLS.
+func (t TLS) Enabled() bool {
+	return t.LocalCA || t.Certificate != "" || t.Key != "" || t.LetsEncrypt.Enabled()
+}
+
+// LetsEncrypt is distribution's name for ACME (RFC 8555); any CA will do.
+type LetsEncrypt struct {
+	// CacheFile is the folder for account, certificates and keys. Default: acme/ in the data directory.
+	CacheFile string `yaml:"cachefile"`
+	// Email is the account's contact.
+	Email string `yaml:"email"`
+	// Hosts are the names to order certificates for. Required: no name is ever ordered because a client asked for it.
+	Hosts []string `yaml:"hosts"`
+	// DirectoryURL is the CA's directory. Default Let's Encrypt's production directory.
+	DirectoryURL string `yaml:"directoryurl"`
+}
+
+// Enabled reports whether certificates are ordered by ACME.
+func (l LetsEncrypt) Enabled() bool {
+	return l.Email != "" || len(l.Hosts) > 0 || l.DirectoryURL != "" || l.CacheFile != ""
+}
+
+// Debug is http.debug.
+type Debug struct {
+	// Addr is host:port. An empty host means 127.0.0.1; a host that is not loopback is refused. Empty: no debug listener.
+	Addr string `yaml:"addr"`
+}
+
+// Gateway is the front door: limits, and what distribution has no key for.
+type Gateway struct {
+	// HeaderTimeout bounds the time from connection (or the previous request's end) to a complete header. Default 10s.
+	HeaderTimeout time.Duration `yaml:"headertimeout"`
+	// BodyIdleTimeout bounds the time between two reads of a request body and two writes of an answer. There is no limit on
+	// the whole of either: a push may take hours. Default 1m.
+	BodyIdleTimeout time.Duration `yaml:"bodyidletimeout"`
+	// KeepAliveTimeout closes a connection without requests. Default 2m.
+	KeepAliveTimeout time.Duration `yaml:"keepalivetimeout"`
+	// MaxHeaderBytes bounds request line and header. Default 65536: tokens for hundreds of scopes are long.
+	MaxHeaderBytes int `yaml:"maxheaderbytes"`
+	// ACME completes http.tls.letsencrypt.
+	ACME ACME `yaml:"acme"`
+}
+
+// ACME is what http.tls.letsencrypt has no key for.
+type ACME struct {
+	// DirectoryCA is a PEM file of roots to trust for the directory's own TLS: for a private CA. Default: the system's roots.
+	DirectoryCA string `yaml:"directoryca"`
+	// CheckInterval is how often certificates are looked at for renewal. Default 10m; a CA that issues for less than two hours
+	// wants a tenth of the lifetime.
+	CheckInterval time.Duration `yaml:"checkinterval"`
+}
+
+// TokenServer issues tokens.
+type TokenServer struct {
+	// Access is the list of rules: the first that matches account and repository decides, and none means no. Nil, which is
+	// absent in the file, with auth.htpasswd: every user may do everything, as with distribution; serve warns of it.
+	Access []Rule `yaml:"access"`
+	// Lifetime of a token. Default 5m, at least 60s: clients assume no less.
+	Lifetime time.Duration `yaml:"lifetime"`
+}
+
+// Rule grants actions on repositories to an account.
+type Rule struct {
+	// Account is a user's name, or "*" for every user who proved who he is.
+	Account string `yaml:"account"`
+	// Repository is a glob over the whole name: * within a component, ** across components.
+	Repository string `yaml:"repository"`
+	// Actions are pull, push, delete, catalog or "*". An empty list denies. The catalog lists every repository, so only a rule
+	// for the repository "**" can grant it.
+	Actions []string `yaml:"actions"`
+}
+
+// Etcd is the store where platform teams edit configuration.
+type Etcd struct {
+	// Endpoints are URLs or host:port. Empty: no etcd.
+	Endpoints []string `yaml:"endpoints"`
+	// Prefix of all keys. Default /lain/config.
+	Prefix string `yaml:"prefix"`
+}
+
+// Index is where gatehouse keeps names.
+type Index struct {
+	// Path of the file. Default: gatehouse/index.db in the storage root.
+	Path string `yaml:"path"`
+}
