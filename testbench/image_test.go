@@ -2,6 +2,7 @@ package testbench
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -72,7 +73,8 @@ func TestLayoutIndex(t *testing.T) {
 func TestImagesRun(t *testing.T) {
 	docker := Docker(t)
 	built, loaded := Image{Seed: "a build", Size: 10}, Image{Seed: "an archive", Size: 10}
-	const builtRef, loadedRef = "gatehouse-testbench/build:v1", "gatehouse-testbench/archive:v1"
+	// Another run of the tests may use the same engine.
+	builtRef, loadedRef := fmt.Sprintf("gatehouse-testbench/build:%d", os.Getpid()), fmt.Sprintf("gatehouse-testbench/archive:%d", os.Getpid())
 	t.Cleanup(func() {
 		if out, err := exec.Command(docker, "image", "rm", "--force", builtRef, loadedRef).CombinedOutput(); err != nil {
 			t.Errorf("images left behind: %v\n%s", err, out)

@@ -24,6 +24,8 @@ go_programs() {
 		etcd               v3.7.3    go.etcd.io/etcd/server/v3
 		etcdctl            v3.7.3    go.etcd.io/etcd/etcdctl/v3
 		govulncheck        v1.8.0    golang.org/x/vuln/cmd/govulncheck
+		versitygw          v1.8.0    github.com/versity/versitygw/cmd/versitygw
+		minio              v0.0.0-20260212201848-7aac2a2c5b7c github.com/minio/minio
 	TABLE
 }
 
