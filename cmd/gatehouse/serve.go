@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/spf13/cobra"
+
+	"gatehouse/certs"
+	"gatehouse/configs"
+	"gatehouse/gateway"
+	"gatehouse/registry"
+)
+
+func (p *program) serveVerb() *cobra.Command {
+	verb := &cobra.Command{
+		Use:   "serve [CONFIG]",
+		Short: "Run the server",
+		Long: `Runs the server until SIGTERM or SIGINT, then lets requests finish.
+
+Without CONFIG and without REGISTRY_CONFIGURATION_PATH it is the embedded default: everything in the folder that --data
+names, TLS with a certificate from a local CA, a generated administrator. CONFIG is distribution's config.yml; REGISTRY_*
+variables override either.`,
+		Args: optionalConfig,
+		RunE: func(c *cobra.Command, args []string) error { return p.serve(c.Context(), args) },
+	}
+	verb.Flags().StringVar(&p.addr, "addr", "", `host:port to listen on (default http.addr, ":5000")`)
+	return verb
+}
+
+// serve reads the configuration and runs what it describes.
+func (p *program) serve(ctx context.Context, args []string) error {
+	cfg, err := p.config(args)
+	if err != nil {
+		return err
+	}
+	if p.addr != "" {
+		cfg.HTTP.Addr = p.addr
+	}
+	password, page := "", false
+	if embedded := p.configPath(args) == ""; embedded && cfg.Auth.Htpasswd != nil {
+		if password, err = ensureAdministrator(cfg.Auth.Htpasswd.Path); err != nil {
+			return err
+		}
+		page = true
+	}
+	s, err := newServer(ctx, cfg, newLogger(cfg.Log, p.stderr))
+	if err != nil {
+		if password != "" { // nobody has seen it: the next start makes another
+			err = errors.Join(err, os.Remove(cfg.Auth.Htpasswd.Path))
+		}
+		return err
+	}
+	defer s.close()
+	if page {
+		if err := p.showStartPage(s, password); err != nil {
+			return err
+		}
+	}
+	return s.run(ctx)
+}
+
+// server is what is served, put together from the configuration. Its fields are in the order in which they depend on each other.
+type server struct {
+	cfg     *configs.Config
+	log     *slog.Logger
+	metrics *prometheus.Registry
+	*storage
+	certs    certs.Provider // nil for plain HTTP
+	origin   gateway.Origin
+	auth     *auth // nil when everybody may do everything
+	registry *registry.Registry
+	gateway  *gateway.Server
+	debug    *gateway.Debug // nil when there is none
+}
+
+// newServer puts the server together, and starts nothing. The listener is open when it returns.
+func newServer(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *server, err error) {
+	s := &server{cfg: cfg, log: log, metrics: newMetrics()}
+	defer func() {
+		if err != nil && s.storage != nil {
+			s.close()
+		}
+	}()
+	if s.storage, err = openStorage(ctx, cfg, log); err != nil {
+		return nil, err
+	}
+	if s.certs, err = newCerts(cfg, s.dataDir, log); err != nil {
+		return nil, err
+	}
+	if s.certs != nil {
+		if err := watchCertificate(s.metrics, s.certs); err != nil {
+			return nil, err
+		}
+	}
+	if s.origin, err = s.newOrigin(); err != nil {
+		return nil, err
+	}
+	if s.auth, err = s.newAuth(); err != nil {
+		return nil, err
+	}
+	if s.registry, err = s.newRegistry(); err != nil {
+		return nil, err
+	}
+	if s.gateway, err = s.newGateway(); err != nil {
+		return nil, err
+	}
+	if s.debug, err = s.newDebug(); err != nil {
+		return nil, err
+	}
+	return s, s.gateway.Listen()
+}
+
+// newOrigin says which URLs are this server's own.
+func (s *server) newOrigin() (gateway.Origin, error) {
+	o := gateway.Origin{TLS: s.certs != nil}
+	if s.certs != nil {
+		o.Covers, o.Names = s.certs.Covers, s.certs.Names
+	}
+	if s.cfg.HTTP.Host != "" {
+		host, err := url.Parse(s.cfg.HTTP.Host)
+		if err != nil {
+			return o, configError{fmt.Errorf("http.host: %w", err)}
+		}
+		o.Host = host
+	}
+	return o, nil
+}
+
+func (s *server) newRegistry() (*registry.Registry, error) {
+	secret, err := s.secret()
+	if err != nil {
+		return nil, err
+	}
+	o := registry.Options{
+		Index: s.index, Store: s.store, Auth: s.auth.forRegistry(s.origin), Secret: secret,
+		Delete: s.cfg.Storage.Delete.Enabled, Observe: gateway.SetAccount, Log: s.log,
+	}
+	if s.origin.Host != nil {
+		o.Origin = s.origin.Of
+	}
+	return registry.New(o), nil
+}
+
+// newGateway routes one origin to the registry and the token server.
+func (s *server) newGateway() (*gateway.Server, error) {
+	routes := []gateway.Route{{Path: "/v2/", Name: "registry", Label: registry.Label, Handler: s.registry}}
+	if s.auth != nil {
+		routes = append(routes,
+			gateway.Route{Path: "/token", Name: "token", Handler: s.auth.tokens},
+			gateway.Route{Path: "/.well-known/jwks.json", Name: "jwks", Handler: http.HandlerFunc(s.auth.tokens.ServeKeys)})
+	}
+	o := gateway.Options{
+		Addr: s.cfg.HTTP.Addr, Routes: routes, Limits: s.cfg.Gateway, AccessLog: !s.cfg.Log.AccessLog.Disabled,
+		DrainTimeout: s.cfg.HTTP.DrainTimeout, Metrics: s.metrics, Logger: s.log,
+	}
+	if s.certs != nil {
+		o.TLS = s.certs.TLSConfig()
+	}
+	return gateway.New(o)
+}
+
+// run runs the parts until ctx is done or one of them fails: first the gateway stops, when no request is left the others.
+func (s *server) run(ctx context.Context) error {
+	s.log.Info("serving", "addr", s.gateway.Addr().String(), "tls", s.certs != nil, "version", version())
+	background, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var parts sync.WaitGroup
+	start := func(name string, run func(context.Context) error) {
+		parts.Go(func() {
+			if err := run(background); err != nil {
+				stop(fmt.Errorf("%s: %w", name, err))
+				cancel()
+			}
+		})
+	}
+	start("links", s.projector.Run)
+	if s.certs != nil {
+		start("certificates", s.certs.Run)
+	}
+	if s.auth != nil && s.auth.etcd != nil {
+		start("etcd", s.auth.etcd.Run)
+	}
+	if s.debug != nil {
+		start("debug listener", s.debug.Run)
+	}
+	err := s.gateway.Run(ctx)
+	stop(nil)
+	parts.Wait()
+	if cause := context.Cause(background); cause != nil && !errors.Is(cause, context.Canceled) {
+		err = errors.Join(err, cause)
+	}
+	s.log.Info("stopped")
+	return err
+}
