@@ -31,7 +31,11 @@ func (g *Registry) postUpload(w http.ResponseWriter, c *call) error {
 	}
 	id := uuid.NewString()
 	if query.Has("digest") {
-		u, err := g.Store.Upload(c.Context(), c.name, id)
+		d, err := parseDigest(query.Get("digest"))
+		if err != nil {
+			return err
+		}
+		u, err := g.Store.Upload(c.Context(), c.name, id, d.Algorithm())
 		if err != nil {
 			return err
 		}
@@ -42,9 +46,23 @@ func (g *Registry) postUpload(w http.ResponseWriter, c *call) error {
 		}
 		return nil
 	}
+	if _, err := c.algorithm(); err != nil {
+		return err
+	}
 	g.uploadHeader(w.Header(), c, id, 0)
 	w.WriteHeader(http.StatusAccepted)
 	return nil
+}
+
+// algorithm returns what the upload's digest will be of: sha256 unless its URL says otherwise (specification, end-4c).
+func (c *call) algorithm() (digest.Algorithm, error) {
+	switch a := digest.Algorithm(c.URL.Query().Get("digest-algorithm")); a {
+	case "", digest.SHA256:
+		return digest.SHA256, nil
+	case digest.SHA512:
+		return a, nil
+	}
+	return "", problem(codeDigestInvalid, "digest-algorithm is sha256 or sha512")
 }
 
 // mount lets the repository serve a blob of another one. What cannot be mounted is no error: it is uploaded then.
@@ -121,7 +139,11 @@ func (g *Registry) upload(c *call) (*store.Upload, error) {
 	if err != nil || !hmac.Equal(state, g.uploadState(c, c.upload)) {
 		return nil, problem(codeUploadUnknown, "use the Location of the answer before, with its query")
 	}
-	return g.Store.Upload(c.Context(), c.name, c.upload)
+	algorithm, err := c.algorithm()
+	if err != nil {
+		return nil, err
+	}
+	return g.Store.Upload(c.Context(), c.name, c.upload, algorithm)
 }
 
 // uploadState authenticates the URL of an upload for its repository and account.
@@ -190,8 +212,11 @@ func (g *Registry) created(w http.ResponseWriter, c *call, d digest.Digest) {
 
 // uploadHeader sets where an upload goes on, and how far it is. "0-0" stands for nothing, as distribution has it.
 func (g *Registry) uploadHeader(h http.Header, c *call, id string, size int64) {
-	state := url.Values{"_state": {base64.RawURLEncoding.EncodeToString(g.uploadState(c, id))}}
-	h.Set("Location", g.Origin(c.Request)+"/v2/"+c.name+"/blobs/uploads/"+id+"?"+state.Encode())
+	query := url.Values{"_state": {base64.RawURLEncoding.EncodeToString(g.uploadState(c, id))}}
+	if a := c.URL.Query().Get("digest-algorithm"); a != "" {
+		query.Set("digest-algorithm", a)
+	}
+	h.Set("Location", g.Origin(c.Request)+"/v2/"+c.name+"/blobs/uploads/"+id+"?"+query.Encode())
 	h.Set("Docker-Upload-Uuid", id)
 	h.Set("Range", "0-"+strconv.FormatInt(max(size-1, 0), 10))
 	h.Set("Content-Length", "0")

@@ -9,6 +9,9 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+
+	"gatehouse/registry/driver/drivertest"
+	"gatehouse/registry/driver/inmemory"
 )
 
 // begin starts an upload and returns its Location.
@@ -96,6 +99,26 @@ func TestOtherAlgorithm(t *testing.T) {
 			t.Errorf("served %q", got.body)
 		}
 	}
+}
+
+// TestAnnouncedAlgorithm: the digest is computed as the bytes come when its algorithm is announced, also after a restart.
+func TestAnnouncedAlgorithm(t *testing.T) {
+	counter := drivertest.Count(inmemory.New())
+	h := newHarness(t, counter)
+	d := string(digest.SHA512.FromString("hello"))
+	a := h.want(h.do("POST", "/v2/a/blobs/uploads/?digest-algorithm=sha512", nil), 202)
+	location := a.Header.Get("Location")
+	h.want(h.do("PATCH", location, strings.NewReader("hel")), 202)
+	a = h.want(h.do("PATCH", location, strings.NewReader("lo")), 202)
+	counter.Reset()
+	h.want(h.do("PUT", a.Header.Get("Location")+"&digest="+d, nil), 201)
+	if counter.Counts()["Open"] > 0 {
+		t.Errorf("the bytes were read again: %s", counter)
+	}
+	if got := h.want(h.do("GET", "/v2/a/blobs/"+d, nil), 200); string(got.body) != "hello" {
+		t.Errorf("served %q", got.body)
+	}
+	h.want(h.do("POST", "/v2/a/blobs/uploads/?digest-algorithm=md5", nil), 400, codeDigestInvalid)
 }
 
 func TestChunksOutOfOrder(t *testing.T) {

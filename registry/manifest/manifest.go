@@ -58,6 +58,9 @@ type document struct {
 // two things is refused: clients and registry must not disagree on what it needs (CVE-2021-41190).
 func Parse(contentType string, body []byte) (index.Manifest, error) {
 	var doc document
+	if err := unambiguous(body); err != nil {
+		return index.Manifest{}, invalid("not an unambiguous JSON document: %v", err)
+	}
 	if err := json.Unmarshal(body, &doc); err != nil {
 		return index.Manifest{}, invalid("not a JSON manifest: %v", err)
 	}

@@ -25,7 +25,7 @@ func newStore(d driver.Driver) *Store { return New(d, time.Now, slog.New(slog.Di
 
 func upload(t *testing.T, s *Store) *Upload {
 	t.Helper()
-	u, err := s.Upload(t.Context(), "a", id)
+	u, err := s.Upload(t.Context(), "a", id, digest.SHA256)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func commit(t *testing.T, s *Store, u *Upload, content string, stored bool) {
 	if _, err := s.driver.Stat(t.Context(), tree.UploadData("a", id)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("the upload's bytes: %v, want them gone", err)
 	}
-	if _, err := s.Upload(t.Context(), "a", id); !errors.Is(err, ErrUploadUnknown) {
+	if _, err := s.Upload(t.Context(), "a", id, digest.SHA256); !errors.Is(err, ErrUploadUnknown) {
 		t.Errorf("upload after its end: %v, want ErrUploadUnknown", err)
 	}
 }
@@ -93,7 +93,7 @@ func TestRestingUploads(t *testing.T) {
 	u := upload(t, s)
 	appendString(t, u, "hello ")
 	u.Release()
-	ended, err := s.Upload(t.Context(), "b", id)
+	ended, err := s.Upload(t.Context(), "b", id, digest.SHA256)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestRestingUploads(t *testing.T) {
 	if n := sweep(); n != 2 {
 		t.Errorf("%d sessions after a rest, want the ended one and the new one", n)
 	}
-	if _, err := s.Upload(t.Context(), "b", id); !errors.Is(err, ErrUploadUnknown) {
+	if _, err := s.Upload(t.Context(), "b", id, digest.SHA256); !errors.Is(err, ErrUploadUnknown) {
 		t.Errorf("ended upload: %v, want ErrUploadUnknown", err)
 	}
 	now = now.Add(forgetTime + time.Second)

@@ -36,11 +36,12 @@ func (e *SourceError) Unwrap() error { return e.Err }
 type session struct {
 	repo, id string
 
-	mu     sync.Mutex // held by the one request that works on the upload
-	ended  bool       // committed or cancelled; guarded by mu
-	writer driver.Writer
-	hash   hash.Hash // of the bytes so far, sha256
-	size   int64
+	mu        sync.Mutex // held by the one request that works on the upload
+	ended     bool       // committed or cancelled; guarded by mu
+	writer    driver.Writer
+	algorithm digest.Algorithm
+	hash      hash.Hash // of the bytes so far
+	size      int64
 
 	touched time.Time // guarded by Store.mu
 }
@@ -58,9 +59,10 @@ type Upload struct {
 }
 
 // Upload returns the session of an id in a repository, at the length that the driver has: bytes written before the server
-// was restarted count. A session with no bytes yet needs no trace on disk, so any id that the caller vouches for is one.
+// was restarted count. A session with no bytes yet needs no trace on disk, so any id that the caller vouches for is one. The
+// algorithm is the one that the digest at the end is expected to be of; another one costs reading the bytes again.
 // ErrUploadBusy while another request works on it, ErrUploadUnknown when it has ended.
-func (s *Store) Upload(ctx context.Context, repo, id string) (*Upload, error) {
+func (s *Store) Upload(ctx context.Context, repo, id string, algorithm digest.Algorithm) (*Upload, error) {
 	u := &Upload{store: s, session: s.session(repo, id)}
 	if !u.mu.TryLock() {
 		return nil, ErrUploadBusy
@@ -68,7 +70,9 @@ func (s *Store) Upload(ctx context.Context, repo, id string) (*Upload, error) {
 	err := error(nil)
 	if u.ended {
 		err = ErrUploadUnknown
-	} else if u.hash == nil {
+	} else if u.hash == nil || u.algorithm != algorithm {
+		u.release()
+		u.algorithm = algorithm
 		err = u.resume(ctx)
 	}
 	if err != nil {
@@ -107,7 +111,7 @@ func (s *Store) session(repo, id string) *session {
 
 // resume takes up what the driver has of the upload.
 func (u *Upload) resume(ctx context.Context) error {
-	u.hash, u.size = digest.SHA256.Hash(), 0
+	u.hash, u.size = u.algorithm.Hash(), 0
 	f, err := u.store.driver.Open(ctx, tree.UploadData(u.repo, u.id))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -204,10 +208,10 @@ func (u *Upload) publish(ctx context.Context, d digest.Digest) error {
 	return u.store.driver.Move(ctx, tree.UploadData(u.repo, u.id), tree.Blob(d))
 }
 
-// verify compares the bytes with a digest. Other algorithms than sha256 take reading them again.
+// verify compares the bytes with a digest. One of another algorithm than was expected takes reading them again.
 func (u *Upload) verify(ctx context.Context, d digest.Digest) error {
-	got := digest.NewDigest(digest.SHA256, u.hash)
-	if d.Algorithm() != digest.SHA256 {
+	got := digest.NewDigest(u.algorithm, u.hash)
+	if d.Algorithm() != u.algorithm {
 		f, err := u.store.driver.Open(ctx, tree.UploadData(u.repo, u.id))
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && u.size == 0:
