@@ -87,7 +87,11 @@ func (g *Registry) authorize(c *call, e *endpoint) error {
 		return problem(codeUnavailable, "the registry does not know its token server yet").retryAfter("10")
 	}
 	refuse := func(reason string) error {
-		return &challenge{realm: realm, service: service, scope: append(must, may...), must: must, reason: reason}
+		scope := append(must, may...)
+		if reason == "insufficient_scope" { // RFC 6750: the scope that is necessary; skopeo cannot read two here
+			scope = must
+		}
+		return &challenge{realm: realm, service: service, scope: scope, must: must, reason: reason}
 	}
 	header := c.Header.Get("Authorization")
 	scheme, credentials, _ := strings.Cut(header, " ")

@@ -122,6 +122,7 @@ func TestChallenge(t *testing.T) {
 		{"PUT", "/v2/a/manifests/x", "Bearer repository:a:pull", base + `,scope="repository:a:pull,push",error="insufficient_scope"`},
 		{"GET", "/v2/_catalog", "", base + `,scope="registry:catalog:*"`},
 		{"POST", "/v2/a/blobs/uploads/?from=b/c&mount=" + string(sha256Of), "", base + `,scope="repository:a:pull,push repository:b/c:pull"`},
+		{"POST", "/v2/a/blobs/uploads/?from=b/c&mount=" + string(sha256Of), "Bearer repository:a:pull", base + `,scope="repository:a:pull,push",error="insufficient_scope"`},
 		{"POST", `/v2/a/blobs/uploads/?from=b",error="x&mount=` + string(sha256Of), "", base + `,scope="repository:a:pull,push"`},
 	} {
 		a := h.want(h.do(test.method, test.path, nil, "Authorization: "+test.authorization), 401, codeUnauthorized)
@@ -169,7 +170,7 @@ func TestBlobsOfOthers(t *testing.T) {
 	for _, method := range []string{"GET", "HEAD"} {
 		there := h.want(h.do(method, "/v2/b/blobs/"+string(secret), nil, bob), 404, codeBlobUnknown)
 		nowhere := h.want(h.do(method, "/v2/b/blobs/"+string(unknown), nil, bob), 404, codeBlobUnknown)
-		if string(there.body) != string(nowhere.body) {
+		if strings.ReplaceAll(string(there.body), string(secret), "") != strings.ReplaceAll(string(nowhere.body), string(unknown), "") {
 			t.Errorf("a blob of others: %s, no blob: %s", there.body, nowhere.body)
 		}
 		h.want(h.do(method, "/v2/a/blobs/"+string(secret), nil, bob), 401, codeUnauthorized)

@@ -126,11 +126,11 @@ type errorBody struct {
 }
 
 // writeError answers a request with an error. The only place that does.
-func (g *Registry) writeError(w http.ResponseWriter, r *http.Request, err error) {
+func (g *Registry) writeError(w http.ResponseWriter, r *http.Request, route route, err error) {
 	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
 		return // nobody is there to read it
 	}
-	status, list := g.explain(w.Header(), err)
+	status, list := explain(w.Header(), route, err)
 	if status >= http.StatusInternalServerError {
 		g.Log.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "status", status, "err", err)
 	}
@@ -140,7 +140,7 @@ func (g *Registry) writeError(w http.ResponseWriter, r *http.Request, err error)
 }
 
 // explain returns the status and the document for an error, and sets the headers that belong to it.
-func (g *Registry) explain(h http.Header, err error) (status int, list []oneError) {
+func explain(h http.Header, route route, err error) (status int, list []oneError) {
 	var (
 		known      *apiError
 		denied     *challenge
@@ -176,16 +176,20 @@ func (g *Registry) explain(h http.Header, err error) (status int, list []oneErro
 			known = problem(codeTimeout, "")
 		}
 	default:
-		known = meaning(err)
+		known = meaning(route, err)
 	}
 	return known.code.status, []oneError{{known.code.name, known.code.message, known.detail}}
 }
 
-// meaning looks an error up in the table.
-func meaning(err error) *apiError {
+// meaning looks an error up in the table. What is missing is named: docker, skopeo and podman show a message only beside a
+// detail.
+func meaning(route route, err error) *apiError {
 	for _, m := range meanings {
 		if errors.Is(err, m.err) {
-			e := problem(m.code, "")
+			e := &apiError{code: m.code}
+			if m.code.status == http.StatusNotFound {
+				e.detail = route.detail()
+			}
 			if m.code.status >= http.StatusInternalServerError {
 				e.retryAfter("30")
 			}
@@ -196,6 +200,20 @@ func meaning(err error) *apiError {
 		return problem(codeUnknown, "the stored bytes are missing or damaged; pushing them again repairs it")
 	}
 	return problem(codeUnknown, "")
+}
+
+// detail names what a request was about.
+func (r route) detail() map[string]string {
+	d := map[string]string{"name": r.name}
+	switch {
+	case r.tag != "":
+		d["tag"] = r.tag
+	case r.digest != "":
+		d["digest"] = string(r.digest)
+	case r.upload != "":
+		d["upload"] = r.upload
+	}
+	return d
 }
 
 // writeJSON answers with a document.

@@ -28,6 +28,9 @@ type Options struct {
 	Origin func(*http.Request) string
 	// Delete allows deletion of tags, manifests and blobs.
 	Delete bool
+	// Adopt sees to it that the index knows what a tree written by distribution says of a repository: it is called before the
+	// index is asked about one; writes says that the request may change it. nil: the index knows all.
+	Adopt func(ctx context.Context, repo string, writes bool) error
 	// Observe is told the account of a request, for the access log. May be nil.
 	Observe func(ctx context.Context, account string)
 	Log     *slog.Logger
@@ -43,6 +46,9 @@ type Registry struct {
 func New(o Options) *Registry {
 	if o.Origin == nil {
 		o.Origin = func(*http.Request) string { return "" }
+	}
+	if o.Adopt == nil {
+		o.Adopt = func(context.Context, string, bool) error { return nil }
 	}
 	if o.Observe == nil {
 		o.Observe = func(context.Context, string) {}
@@ -61,16 +67,16 @@ type call struct {
 // ServeHTTP serves one request of the API.
 func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
-	if err := g.serve(w, r); err != nil {
-		g.writeError(w, r, err)
+	route, err := parse(r.URL)
+	if err == nil {
+		err = g.serve(w, r, route)
+	}
+	if err != nil {
+		g.writeError(w, r, route, err)
 	}
 }
 
-func (g *Registry) serve(w http.ResponseWriter, r *http.Request) error {
-	route, err := parse(r.URL)
-	if err != nil {
-		return err
-	}
+func (g *Registry) serve(w http.ResponseWriter, r *http.Request, route route) error {
 	e, err := find(r.Method, route.kind)
 	if err != nil {
 		return err
@@ -82,5 +88,19 @@ func (g *Registry) serve(w http.ResponseWriter, r *http.Request) error {
 	if e.deletes && !g.Delete {
 		return problem(codeUnsupported, "deletion is disabled: set storage.delete.enabled")
 	}
+	if route.name != "" {
+		reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+		if err := g.adopt(r.Context(), route.name, !reads); err != nil {
+			return err
+		}
+	}
 	return e.serve(g, w, c)
+}
+
+// adopt is Adopt. A repository whose part of the tree cannot be read is not taken for an empty one: 503.
+func (g *Registry) adopt(ctx context.Context, repo string, writes bool) error {
+	if err := g.Adopt(ctx, repo, writes); err != nil {
+		return unavailable(err, "the repository is being read from distribution's tree, which failed; it is tried again")
+	}
+	return nil
 }

@@ -234,7 +234,10 @@ func TestManifest(t *testing.T) {
 		}
 		h.want(h.do("GET", "/v2/a/manifests/"+reference, nil, "If-None-Match: "+d), 304)
 	}
-	h.want(h.do("GET", "/v2/a/manifests/other", nil), 404, codeManifestUnknown)
+	unknown := h.want(h.do("GET", "/v2/a/manifests/other", nil), 404, codeManifestUnknown)
+	if !strings.Contains(string(unknown.body), `"detail":{"name":"a","tag":"other"}`) {
+		t.Errorf("body %s", unknown.body)
+	}
 	h.want(h.do("GET", "/v2/b/manifests/latest", nil), 404, codeNameUnknown)
 	a := h.want(h.do("PUT", "/v2/a/manifests/"+d, bytes.NewReader(m), "Content-Type: "+manifest.OCIManifest), 201)
 	h.wantHeader(a, "Location", "/v2/a/manifests/"+d)

@@ -74,6 +74,9 @@ func (g *Registry) mount(w http.ResponseWriter, c *call, mount, from string) (do
 	if !validName(from) || !c.grants.allow(repository(from, "pull")) {
 		return false, nil
 	}
+	if err := g.adopt(c.Context(), from, false); err != nil {
+		return false, err
+	}
 	switch err := g.Index.Mount(c.Context(), c.name, from, d); {
 	case errors.Is(err, index.ErrBlobUnknown):
 		return false, nil
