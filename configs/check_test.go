@@ -31,6 +31,7 @@ func TestChecks(t *testing.T) {
 		{base + "http: {addr: \"localhost:5000\"}\nauth: {htpasswd: {path: /users}}\ntokenserver: {access: []}", "warning config.yml:5: tokenserver.access: empty: no user may do anything"},
 		{base + "http: {addr: \"localhost:5000\"}\nauth: {htpasswd: {path: /users}}\ntokenserver:\n  access:\n", "error config.yml:6: tokenserver.access: nothing; write rules, or [] to deny everything, or remove the key to let every user do everything"},
 		{base + "http: {addr: \"localhost:5000\"}\nauth: {token: {}}", "warning config.yml:4: auth.htpasswd: absent: there are no users, so nobody can log in"},
+		{base + "http: {addr: \"localhost:5000\"}\ntokenserver: {access: [{account: a, repository: b, actions: []}]}", "warning config.yml: auth.htpasswd: absent: there are no users, so nobody can log in"},
 		{base + "http: {addr: \"localhost:5000\"}\netcd: {endpoints: [\"a:1\"]}", "warning config.yml: auth.htpasswd: absent: there are no users, so nobody can log in"},
 
 		{safe + "host: registry.example.com", "error config.yml:7: http.host: not an absolute URL such as https://registry.example.com; write it like https://registry.example.com"},

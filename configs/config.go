@@ -61,8 +61,8 @@ type Delete struct {
 	Enabled bool `yaml:"enabled"`
 }
 
-// Auth says who users are and what a challenge names. With neither part and no etcd section, everybody may do everything,
-// as with distribution; serve warns of it.
+// Auth says who users are and what a challenge names. With neither part, no etcd section and no access rules, everybody may
+// do everything, as with distribution; Load warns of it.
 type Auth struct {
 	Htpasswd *Htpasswd `yaml:"htpasswd"`
 	Token    *Token    `yaml:"token"`
@@ -171,7 +171,7 @@ type ACME struct {
 // TokenServer issues tokens.
 type TokenServer struct {
 	// Access is the list of rules: the first that matches account and repository decides, and none means no. Nil, which is
-	// absent in the file, with auth.htpasswd: every user may do everything, as with distribution; serve warns of it.
+	// absent in the file, with auth.htpasswd: every user may do everything, as with distribution; Load warns of it.
 	Access []Rule `yaml:"access"`
 	// Lifetime of a token. Default 5m, at least 60s: clients assume no less.
 	Lifetime time.Duration `yaml:"lifetime"`

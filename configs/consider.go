@@ -27,7 +27,7 @@ func (k *checker) consider() {
 
 // secured reports whether requests need credentials.
 func (c *Config) secured() bool {
-	return c.Auth.Htpasswd != nil || c.Auth.Token != nil || len(c.Etcd.Endpoints) > 0
+	return c.Auth.Htpasswd != nil || c.Auth.Token != nil || len(c.Etcd.Endpoints) > 0 || c.TokenServer.Access != nil
 }
 
 // considerAccess warns of who may do what.

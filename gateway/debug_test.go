@@ -146,7 +146,7 @@ func TestMetrics(t *testing.T) {
 	c := d.client(h1)
 	for _, request := range []string{
 		"GET /token", "GET /token", "POST /token", "GET /panic", "GET /v2/a/blobs/1", "HEAD /v2/a/manifests/1", "INVENTED /v2/a/manifests/1",
-		"GET /nowhere", "GET /v2/a%2fb",
+		"GET /nowhere", "GET /v2/a%2fb", "PUT /v2/a/blobs/1", "PATCH /v2/a/blobs/1", "DELETE /v2/a/blobs/1", "OPTIONS /v2/a/blobs/1",
 	} {
 		method, path, _ := strings.Cut(request, " ")
 		d.do(c, d.request(method, path, nil))
@@ -154,7 +154,7 @@ func TestMetrics(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); d.do(d.client(h1), d.request("GET", "/slow", nil)) }()
 	receive(t, "slow request", started)
-	d.access(9)
+	d.access(13)
 	_, text := get("/metrics", "localhost")
 	for _, want := range []string{
 		`registry_http_requests_total{code="401",handler="token",method="get"} 2`,
@@ -163,10 +163,14 @@ func TestMetrics(t *testing.T) {
 		`registry_http_requests_total{code="200",handler="blob",method="get"} 1`,
 		`registry_http_requests_total{code="200",handler="manifest",method="head"} 1`,
 		`registry_http_requests_total{code="200",handler="manifest",method="unknown"} 1`,
+		`registry_http_requests_total{code="200",handler="blob",method="put"} 1`,
+		`registry_http_requests_total{code="200",handler="blob",method="patch"} 1`,
+		`registry_http_requests_total{code="200",handler="blob",method="delete"} 1`,
+		`registry_http_requests_total{code="200",handler="blob",method="options"} 1`,
 		`registry_http_requests_total{code="404",handler="none",method="get"} 1`,
 		`registry_http_requests_total{code="400",handler="none",method="get"} 1`,
 		`registry_http_request_duration_seconds_count{handler="token",method="get"} 2`,
-		`registry_http_request_duration_seconds_bucket{handler="blob",method="get",le="60"} 1`,
+		`registry_http_request_duration_seconds_bucket{handler="blob",method="get",le="+Inf"} 1`,
 		`registry_http_in_flight_requests{handler="slow"} 1`,
 		`registry_http_in_flight_requests{handler="panic"} 0`,
 		`registry_http_in_flight_requests{handler="blob"} 0`,

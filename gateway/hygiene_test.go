@@ -52,6 +52,13 @@ func TestMethods(t *testing.T) {
 	}
 }
 
+func TestConnectOverHTTP2(t *testing.T) {
+	d := serve(t, h2, configs.Gateway{}, ok)
+	if resp, _ := d.do(d.client(h2), d.request("CONNECT", "", nil)); resp.StatusCode != 405 {
+		t.Errorf("%d", resp.StatusCode)
+	}
+}
+
 // The refusals are OCI errors of a registry, and are logged and counted like every request.
 func TestRefusals(t *testing.T) {
 	for _, p := range []protocol{plain, h1, h2} {

@@ -19,7 +19,7 @@ const (
 )
 
 // copyBuffer carries a piece from a source that the kernel cannot send itself.
-type copyBuffer [32<<10]byte
+type copyBuffer [pieceSize]byte
 
 var (
 	_ http.ResponseWriter = (*exchange)(nil)

@@ -170,10 +170,11 @@ func TestCheckIsBounded(t *testing.T) {
 		login(i)
 	}
 	until(t, func() bool { return running.Load() == int64(cap(c.slots)) && c.waiting.Load() == maxWaiting })
-	if err := c.check(t.Context(), "one more", "p", "h", 0); !errors.Is(err, ErrBusy) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // to fail instead of hanging
+	defer cancel()
+	if err := c.check(ctx, "one more", "p", "h", 0); !errors.Is(err, ErrBusy) {
 		t.Errorf("beyond the queue: %v", err)
 	}
-	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := c.check(ctx, "0", "p", "h", 0); !errors.Is(err, context.Canceled) {
 		t.Errorf("a client that left: %v", err)

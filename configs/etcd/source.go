@@ -124,12 +124,12 @@ func (s *Source) loadLastGood() {
 func (s *Source) put(value []byte, revision int64) {
 	t, unknown, err := parseToken(value)
 	if err != nil {
-		s.update(func(st *Status) { st.State, st.Err = Rejected, err })
 		if s.refused != revision {
 			s.refused = revision
 			s.count.rejected.Inc()
 			s.log.Error("configuration in etcd is broken: the one in force stays", "revision", revision, "inforce", s.raw != nil, "err", err)
 		}
+		s.update(func(st *Status) { st.State, st.Err = Rejected, err })
 		return
 	}
 	if st := s.Status(); st.State == Applied && st.AppliedRevision == revision && bytes.Equal(value, s.raw) {
@@ -140,12 +140,12 @@ func (s *Source) put(value []byte, revision int64) {
 		s.auth.Store(t)
 		s.raw = bytes.Clone(value)
 	}
-	s.update(func(st *Status) { st.State, st.AppliedRevision, st.Err = Applied, revision, nil })
 	s.count.applied.Inc()
 	s.log.Info("configuration applied", "revision", revision, "changed", news, "realm", t.Realm, "service", t.Service, "issuer", t.Issuer)
 	if len(unknown) > 0 {
 		s.log.Info("configuration has fields without effect", "revision", revision, "fields", fmt.Sprintf("%.512q", unknown))
 	}
+	s.update(func(st *Status) { st.State, st.AppliedRevision, st.Err = Applied, revision, nil })
 }
 
 // absent reports that etcd does not have the key.
@@ -153,7 +153,7 @@ func (s *Source) absent() {
 	if s.Status().State == Absent {
 		return
 	}
-	s.update(func(st *Status) { st.State, st.Err = Absent, nil })
+	defer s.update(func(st *Status) { st.State, st.Err = Absent, nil })
 	command := "etcdctl put " + s.key + ` '{"realm":"https://registry.example.com/token","issuer":"gatehouse","service":"registry.example.com"}'`
 	if s.raw == nil {
 		s.log.Error("configuration is not in etcd: requests are refused until it is", "command", command)

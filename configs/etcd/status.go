@@ -34,7 +34,7 @@ type Status struct {
 	Connected       bool      // etcd answers
 }
 
-// Status returns a snapshot. It never waits for etcd.
+// Status returns a snapshot. It never waits for etcd. What it tells was applied, counted and logged before.
 func (s *Source) Status() Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -29,6 +30,10 @@ const (
 // Run keeps the value in step until ctx is done; then it returns nil and nothing of it runs any more. An outage is
 // reported and waited for. The error is about options that no client can be made of. Call it once.
 func (s *Source) Run(ctx context.Context) error {
+	logger := zap.NewNop()
+	if s.log.Enabled(ctx, slog.LevelDebug) { // otherwise its warnings would repeat ours every second of an outage
+		logger = zaplog.New(s.log)
+	}
 	cli, err := clientv3.New(clientv3.Config{
 		Endpoints:            s.opt.Endpoints,
 		DialTimeout:          s.opt.RequestTimeout,
@@ -36,7 +41,7 @@ func (s *Source) Run(ctx context.Context) error {
 		DialKeepAliveTimeout: 3 * time.Second,
 		PermitWithoutStream:  true,
 		MaxCallRecvMsgSize:   maxAnswer,
-		Logger:               zaplog.New(s.log).WithOptions(zap.IncreaseLevel(zap.ErrorLevel)), // its warnings repeat what we report
+		Logger:               logger,
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: minBackoff, Multiplier: 2, Jitter: 0.2, MaxDelay: maxBackoff},
 			MinConnectTimeout: s.opt.RequestTimeout,
@@ -70,30 +75,30 @@ func (s *Source) Run(ctx context.Context) error {
 
 // lost reports that etcd does not answer, once for each outage.
 func (s *Source) lost(err error) {
+	if !s.outage {
+		s.outage = true
+		s.log.Warn("etcd does not answer: the configuration in force stays", "inforce", s.raw != nil, "err", err)
+	}
 	s.update(func(st *Status) {
 		st.Connected = false
 		if st.State != Rejected {
 			st.Err = err
 		}
 	})
-	if !s.outage {
-		s.outage = true
-		s.log.Warn("etcd does not answer: the configuration in force stays", "inforce", s.raw != nil, "err", err)
-	}
 }
 
 // found reports that etcd answered.
 func (s *Source) found(revision int64) {
+	if s.outage {
+		s.outage = false
+		s.log.Info("etcd answers again", "revision", revision)
+	}
 	s.update(func(st *Status) {
 		st.Connected, st.SeenRevision = true, revision
 		if st.State != Rejected {
 			st.Err = nil
 		}
 	})
-	if s.outage {
-		s.outage = false
-		s.log.Info("etcd answers again", "revision", revision)
-	}
 }
 
 // follow reads the key and watches it from there. It returns nil when it is time to read again, else why the watch ended,
@@ -132,7 +137,7 @@ func (s *Source) watch(ctx context.Context, cli *clientv3.Client, revision int64
 	defer guard.Wait()
 	defer cancel()
 	guard.Go(func() {
-		if conn := cli.ActiveConnection(); conn.GetState() != connectivity.Ready || conn.WaitForStateChange(watching, connectivity.Ready) {
+		if outlived(watching, cli.ActiveConnection()) {
 			cancel()
 		}
 	})
@@ -166,6 +171,20 @@ func (s *Source) watch(ctx context.Context, cli *clientv3.Client, revision int64
 			}
 		case <-resync.C:
 			return watched, nil
+		}
+	}
+}
+
+// outlived returns true when conn is lost and false when ctx is done before. That requests pass does not mean that conn says
+// it is ready: it may say so a moment later.
+func outlived(ctx context.Context, conn *grpc.ClientConn) bool {
+	for ready := false; ; {
+		state := conn.GetState()
+		if ready = ready || state == connectivity.Ready; ready && state != connectivity.Ready || state == connectivity.TransientFailure {
+			return true
+		}
+		if !conn.WaitForStateChange(ctx, state) {
+			return false
 		}
 	}
 }

@@ -239,6 +239,13 @@ func TestDots(t *testing.T) {
 			t.Errorf("%d dots: %d bytes allocated", size, n)
 		}
 	}
+	long := "eyJ" + strings.Repeat("A", 1<<20) + ".e30.e30"
+	b.mustRefuse(t, long)
+	if n := allocated(func() { _, _ = b.Verify(long) }); n > 64<<10 {
+		t.Errorf("a long header: %d bytes allocated", n)
+	}
+	padded := b.forge(t, b.with(map[string]any{"pad": strings.Repeat("A", MaxSize)}), b.payload(t), b.key)
+	b.mustRefuse(t, padded) // however good its signature is
 	head, rest, _ := strings.Cut(b.sign(t, b.claims()), ".")
 	b.mustRefuse(t, head+"."+strings.Repeat(".", MaxSize-1000)+rest)
 	b.mustRefuse(t, head+"."+rest+strings.Repeat(".", 1000))
