@@ -28,6 +28,8 @@ type Options struct {
 	Origin func(*http.Request) string
 	// Delete allows deletion of tags, manifests and blobs.
 	Delete bool
+	// ReadOnly refuses pushes and deletions.
+	ReadOnly bool
 	// Adopt sees to it that the index knows what a tree written by distribution says of a repository: it is called before the
 	// index is asked about one; writes says that the request may change it. nil: the index knows all.
 	Adopt func(ctx context.Context, repo string, writes bool) error
@@ -84,6 +86,9 @@ func (g *Registry) serve(w http.ResponseWriter, r *http.Request, route route) er
 	c := &call{Request: r, route: route}
 	if err := g.authorize(c, e); err != nil {
 		return err
+	}
+	if g.ReadOnly && e.method != http.MethodGet && e.method != http.MethodHead {
+		return problem(codeUnsupported, "the registry is read-only: storage.maintenance.readonly is enabled")
 	}
 	if e.deletes && !g.Delete {
 		return problem(codeUnsupported, "deletion is disabled: set storage.delete.enabled")

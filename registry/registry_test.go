@@ -384,6 +384,29 @@ func TestDeleteDisabled(t *testing.T) {
 	}
 }
 
+// TestReadOnly: nothing that is served otherwise changes anything. The matrix comes from the table.
+func TestReadOnly(t *testing.T) {
+	h := newHarness(t, nil)
+	m := h.image("a", "v1", "layer")
+	location := h.begin("a")
+	h.ReadOnly = true
+	paths := map[kind]string{
+		kindManifest: "/v2/a/manifests/v1", kindBlob: "/v2/a/blobs/" + string(digest.FromString("layer")),
+		kindUploads: "/v2/a/blobs/uploads/", kindUpload: location, kindBase: "/v2/", kindCatalog: "/v2/_catalog",
+		kindTags: "/v2/a/tags/list", kindReferrers: "/v2/a/referrers/" + string(digest.FromBytes(m)),
+	}
+	for _, e := range endpoints {
+		a := h.do(e.method, paths[e.kind], bytes.NewReader(m), "Content-Type: "+manifest.OCIManifest)
+		if e.method == "GET" || e.method == "HEAD" {
+			if a.StatusCode >= 300 {
+				t.Errorf("%s %s: %s", e.method, labels[e.kind], a.Status)
+			}
+			continue
+		}
+		h.want(a, 405, codeUnsupported)
+	}
+}
+
 func TestLists(t *testing.T) {
 	h := newHarness(t, nil)
 	m := h.manifest("a")
