@@ -34,10 +34,11 @@ type User struct {
 // they were. Changes by several processes at once are made one after the other.
 type HtpasswdFile struct {
 	path string
+	cost int // of the hashes that it makes
 }
 
 // NewHtpasswdFile returns the editor of the file at path, which Add creates.
-func NewHtpasswdFile(path string) *HtpasswdFile { return &HtpasswdFile{path: path} }
+func NewHtpasswdFile(path string) *HtpasswdFile { return &HtpasswdFile{path: path, cost: defaultCost} }
 
 // Add appends an account. ErrUserExists if the file has a line for it, usable or not.
 func (f *HtpasswdFile) Add(account, password string) error {
@@ -48,7 +49,7 @@ func (f *HtpasswdFile) Add(account, password string) error {
 		if slices.ContainsFunc(lines, func(l line) bool { return l.account == account }) {
 			return nil, fmt.Errorf("%q: %w; `gatehouse user passwd` gives it another password", account, ErrUserExists)
 		}
-		hash, err := hashPassword(password)
+		hash, err := hashPassword(password, f.cost)
 		if err != nil {
 			return nil, err
 		}
@@ -72,7 +73,7 @@ func (f *HtpasswdFile) SetPassword(account, password string) error {
 		if first < 0 {
 			return nil, fmt.Errorf("%q: %w; `gatehouse user add` makes it", account, ErrNoUser)
 		}
-		hash, err := hashPassword(password)
+		hash, err := hashPassword(password, f.cost)
 		if err != nil {
 			return nil, err
 		}
@@ -199,11 +200,11 @@ func lockDir(dir string) (unlock func(), err error) {
 	return func() { _ = d.Close() }, nil
 }
 
-func hashPassword(password string) (string, error) {
+func hashPassword(password string, cost int) (string, error) {
 	if err := checkPassword(password); err != nil {
 		return "", err
 	}
-	hash, err := bcrypt.GenerateFromPassword([]byte(password), defaultCost)
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), cost)
 	if err != nil {
 		return "", fmt.Errorf("the password could not be hashed: %w", err)
 	}
