@@ -24,6 +24,9 @@ const (
 	Root         = "docker/registry/v2"
 	blobs        = Root + "/blobs"
 	repositories = Root + "/repositories"
+
+	// Blobs and Repositories are the folders below which blobs and repositories lie.
+	Blobs, Repositories = blobs, repositories
 )
 
 // Blob returns the path of a blob's bytes.
@@ -31,6 +34,9 @@ func Blob(d digest.Digest) string {
 	hex := d.Encoded()
 	return path.Join(blobs, d.Algorithm().String(), hex[:2], hex, "data")
 }
+
+// Repository returns the folder of a repository.
+func Repository(repo string) string { return path.Join(repositories, repo) }
 
 // Upload returns the folder of an upload session.
 func Upload(repo, id string) string { return path.Join(repositories, repo, "_uploads", id) }
