@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"encoding"
+	"encoding/binary"
 	"fmt"
-	"hash"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -26,25 +28,12 @@ func TestMemoryOfLargeBlobs(t *testing.T) {
 		prefix = "/v2/large/blobs/"
 	)
 	i := start(t)
-	digests := make([]string, blobs)
+	digests := noiseDigests(t, blobs, size)
 	var wg sync.WaitGroup
-	for n := range blobs {
+	for n, d := range digests {
 		wg.Go(func() {
-			begun, _, err := i.do("POST", prefix+"uploads/", nil)
-			if err != nil || begun.StatusCode != 202 {
-				t.Errorf("begin: %v, %v", begun, err)
-				return
-			}
-			content := newNoise(n, size)
-			patched, b, err := i.do("PATCH", i.location(begun), content)
-			if err != nil || patched.StatusCode != 202 {
-				t.Errorf("upload: %v, %v: %s", patched, err, b)
-				return
-			}
-			digests[n] = fmt.Sprintf("sha256:%x", content.hash.Sum(nil))
-			done, b, err := i.do("PUT", i.location(patched)+"&digest="+digests[n], nil)
-			if err != nil || done.StatusCode != 201 {
-				t.Errorf("commit: %v, %v: %s", done, err, b)
+			if err := i.upload(prefix, d, newNoise(n, size)); err != nil {
+				t.Errorf("upload %d: %v", n, err)
 			}
 		})
 	}
@@ -53,10 +42,10 @@ func TestMemoryOfLargeBlobs(t *testing.T) {
 		return
 	}
 	afterUpload := peakMemory(t, i.PID())
-	for _, d := range digests {
+	for n, d := range digests {
 		wg.Go(func() {
-			if got, n, err := i.download(prefix + d); got != d || n != size || err != nil {
-				t.Errorf("downloaded %d bytes with digest %s, %v; want %s", n, got, err, d)
+			if err := i.compare(prefix+d, newNoise(n, size)); err != nil {
+				t.Errorf("download %d: %v", n, err)
 			}
 		})
 	}
@@ -68,16 +57,48 @@ func TestMemoryOfLargeBlobs(t *testing.T) {
 	}
 }
 
-// download reads a blob to its end and returns its digest and its size.
-func (i *instance) download(path string) (d string, n int64, err error) {
+// upload pushes a body with POST, PATCH of unknown length, PUT.
+func (i *instance) upload(prefix, d string, content io.Reader) error {
+	location := i.url + prefix + "uploads/"
+	for _, step := range []struct {
+		method, query string
+		body          io.Reader
+		status        int
+	}{{"POST", "", nil, 202}, {"PATCH", "", content, 202}, {"PUT", "&digest=" + d, nil, 201}} {
+		answer, b, err := i.do(step.method, location+step.query, step.body)
+		if err != nil {
+			return err
+		}
+		if answer.StatusCode != step.status {
+			return fmt.Errorf("%s: %s: %s", step.method, answer.Status, b)
+		}
+		next, err := answer.Location()
+		if err != nil {
+			return err
+		}
+		location = next.String()
+	}
+	return nil
+}
+
+// compare downloads a blob and compares each byte with content.
+func (i *instance) compare(path string, content io.Reader) error {
 	answer, err := i.stream("GET", path, nil)
 	if err != nil {
-		return "", 0, err
+		return err
 	}
 	defer answer.Body.Close()
-	h := sha256.New()
-	n, err = io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{answer.Body}, make([]byte, 256<<10))
-	return fmt.Sprintf("sha256:%x", h.Sum(nil)), n, err
+	got, want := make([]byte, 256<<10), make([]byte, 256<<10)
+	for {
+		n, err := io.ReadFull(answer.Body, got)
+		m, _ := io.ReadFull(content, want)
+		if !bytes.Equal(got[:n], want[:m]) {
+			return fmt.Errorf("other bytes than were pushed, or fewer: %v", err)
+		}
+		if err != nil { // the end of both, or they would differ
+			return nil
+		}
+	}
 }
 
 // peakMemory returns the most resident memory that a process ever had.
@@ -96,32 +117,57 @@ func peakMemory(t *testing.T, pid int) int64 {
 	return 0
 }
 
-// noise is a body of a size that no compression or sparse file makes smaller, cheap to make, hashed as it is read.
+// noise is a body of a size that no compression or sparse file makes smaller, and cheap to make: a random block again and again,
+// with its number at the end.
 type noise struct {
-	block []byte
-	n     int64
-	left  int64
-	hash  hash.Hash
+	n, size int64
+	number  uint64
 }
 
-func newNoise(seed int, size int64) *noise {
-	r := rand.New(rand.NewPCG(uint64(seed), 1))
+const numberSize = 8
+
+var noiseBlock = func() []byte {
+	r := rand.New(rand.NewPCG(1, 1))
 	block := make([]byte, 1<<20)
 	for i := range block {
 		block[i] = byte(r.Uint32())
 	}
-	return &noise{block: block, left: size, hash: sha256.New()}
-}
+	return block
+}()
+
+func newNoise(number int, size int64) *noise { return &noise{size: size, number: uint64(number)} }
 
 func (r *noise) Read(p []byte) (int, error) {
-	if r.left == 0 {
+	body := r.size - numberSize
+	switch {
+	case r.n == r.size:
 		return 0, io.EOF
+	case r.n >= body:
+		tail := binary.BigEndian.AppendUint64(nil, r.number)
+		n := copy(p, tail[r.n-body:])
+		r.n += int64(n)
+		return n, nil
 	}
-	at := r.n % int64(len(r.block))
-	n := copy(p, r.block[at:])
-	n = int(min(int64(n), r.left))
-	r.hash.Write(p[:n])
+	at := r.n % int64(len(noiseBlock))
+	n := copy(p, noiseBlock[at:min(int64(len(noiseBlock)), at+body-r.n)])
 	r.n += int64(n)
-	r.left -= int64(n)
 	return n, nil
+}
+
+// noiseDigests returns the digests of the first count noises: what they have in common is hashed once.
+func noiseDigests(t *testing.T, count int, size int64) []string {
+	t.Helper()
+	common := sha256.New()
+	_, err := io.CopyN(common, newNoise(0, size), size-numberSize)
+	fatal(t, err)
+	state, err := common.(encoding.BinaryMarshaler).MarshalBinary()
+	fatal(t, err)
+	var digests []string
+	for number := range count {
+		h := sha256.New()
+		fatal(t, h.(encoding.BinaryUnmarshaler).UnmarshalBinary(state))
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(number)))
+		digests = append(digests, fmt.Sprintf("sha256:%x", h.Sum(nil)))
+	}
+	return digests
 }
