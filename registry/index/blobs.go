@@ -1,7 +1,9 @@
 package index
 
 import (
+	"cmp"
 	"context"
+	"errors"
 
 	"github.com/opencontainers/go-digest"
 
@@ -10,12 +12,19 @@ import (
 
 // Blob returns the size of a blob that the repository may serve, or ErrBlobUnknown.
 func (x *Index) Blob(ctx context.Context, repo string, dgst digest.Digest) (size int64, err error) {
+	_, size, err = x.Locate(ctx, repo, dgst)
+	return size, err
+}
+
+// Locate is Blob with the digest under which the store has the bytes: dgst itself, but for what distribution stored under
+// another one.
+func (x *Index) Locate(ctx context.Context, repo string, dgst digest.Digest) (stored digest.Digest, size int64, err error) {
 	err = x.db.View(ctx, func(r kv.Reader) error {
 		link, err := get[linkRecord](r, key(kindLink, repo, string(dgst)))
-		size = link.Size
+		stored, size = cmp.Or(link.Stored, dgst), link.Size
 		return unknown(err, ErrBlobUnknown)
 	})
-	return size, err
+	return stored, size, err
 }
 
 // Stored reports whether the store holds the bytes of a digest, for whichever repository: then they need not be written again.
@@ -45,7 +54,7 @@ func (x *Index) Mount(ctx context.Context, repo, from string, dgst digest.Digest
 		if err != nil {
 			return unknown(err, ErrBlobUnknown)
 		}
-		return t.link(repo, dgst, source.Size)
+		return t.linkAt(repo, dgst, source)
 	})
 }
 
@@ -76,13 +85,29 @@ func (t *tx) store(dgst digest.Digest, size int64) error {
 	return t.put(k, blobRecord{Size: size, Since: t.at})
 }
 
-// link lets the repository serve a digest.
+// link lets the repository serve a digest, whose bytes are the digest's own.
 func (t *tx) link(repo string, dgst digest.Digest, size int64) error {
+	return t.linkAt(repo, dgst, linkRecord{Size: size})
+}
+
+// linkAt lets the repository serve a digest as l says. A link that is there stays; but one to bytes under another digest
+// gives way to one to bytes of its own. Of those under another digest the repository has that link too: distribution follows it.
+func (t *tx) linkAt(repo string, dgst digest.Digest, l linkRecord) error {
 	k := key(kindLink, repo, string(dgst))
-	if found, err := has(t.w, k); err != nil || found {
+	old, err := get[linkRecord](t.w, k)
+	if err != nil && !errors.Is(err, kv.ErrNotFound) {
 		return err
 	}
-	if err := t.put(k, linkRecord{Size: size, Since: t.at}); err != nil {
+	if err == nil && (old.Stored == "" || l.Stored != "") {
+		return nil
+	}
+	if l.Stored != "" && !t.quiet {
+		if err := t.link(repo, l.Stored, l.Size); err != nil {
+			return err
+		}
+	}
+	l.Since = t.at
+	if err := t.put(k, l); err != nil {
 		return err
 	}
 	return t.event(Event{Kind: LinkChanged, Repository: repo, Digest: dgst})

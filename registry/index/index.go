@@ -84,6 +84,7 @@ func (x *Index) update(ctx context.Context, fn func(*tx) error) error {
 
 // tx is a transaction under way, with the time that its records carry.
 type tx struct {
-	w  kv.Writer
-	at time.Time
+	w     kv.Writer
+	at    time.Time
+	quiet bool // no events: the tree has it already, and what is imported carries its own times
 }

@@ -106,13 +106,15 @@ func (t *tx) complete(repo string, m Manifest) error { return complete(t.w, repo
 
 func complete(r kv.Reader, repo string, m Manifest) error {
 	var missing []digest.Digest
+	seen := make(map[digest.Digest]bool)
 	look := func(kind byte, digests []digest.Digest) error {
 		for _, d := range digests {
 			found, err := has(r, key(kind, repo, string(d)))
 			if err != nil {
 				return err
 			}
-			if !found && !slices.Contains(missing, d) {
+			if !found && !seen[d] {
+				seen[d] = true
 				missing = append(missing, d)
 			}
 		}
@@ -133,7 +135,9 @@ func (t *tx) addManifest(repo string, m Manifest) error {
 	if found, err := has(t.w, k); err != nil || found {
 		return err
 	}
-	m.PushedAt = t.at
+	if !t.quiet || m.PushedAt.IsZero() {
+		m.PushedAt = t.at
+	}
 	if err := t.store(m.Digest, m.Size); err != nil {
 		return err
 	}

@@ -24,8 +24,10 @@ import (
 //	r digest repository manifest  (nothing)   the manifests that need a digest
 //	s repository subject manifest (nothing)   the manifests that refer to a subject
 //	n repository                  repository  has at least one manifest
+//	a repository                  adopted     has been read from the tree
+//	f number                      Finding     what was odd in the tree, the newest
 //	e sequence                    Event       what followers have not seen to yet
-//	x name                        meta        "format", "sequence"
+//	x name                        meta        "format", "sequence", "adoption"
 const (
 	kindBlob       = 'b'
 	kindLink       = 'l'
@@ -36,6 +38,8 @@ const (
 	kindReference  = 'r'
 	kindReferrer   = 's'
 	kindRepository = 'n'
+	kindAdopted    = 'a'
+	kindFinding    = 'f'
 	kindEvent      = 'e'
 	kindMeta       = 'x'
 )
@@ -50,10 +54,12 @@ type blobRecord struct {
 	Since time.Time `json:"since"`
 }
 
-// linkRecord repeats the blob's size, so that serving a blob takes one look-up.
+// linkRecord repeats the blob's size, so that serving a blob takes one look-up. Stored is the digest under which the store has
+// the bytes, where it is another one: distribution keeps what was pushed as sha512 under its sha256.
 type linkRecord struct {
-	Size  int64     `json:"size"`
-	Since time.Time `json:"since"`
+	Size   int64         `json:"size"`
+	Since  time.Time     `json:"since"`
+	Stored digest.Digest `json:"stored,omitempty"`
 }
 
 type repositoryRecord struct {

@@ -67,20 +67,25 @@ func (x *Index) DeleteTag(ctx context.Context, repo, tag, by string) error {
 // History returns every target that a tag of the repository ever had, oldest first; none where it never was.
 func (x *Index) History(ctx context.Context, repo, tag string) (moves []Moved, err error) {
 	err = x.db.View(ctx, func(r kv.Reader) error {
-		prefix := key(kindHistory, repo, tag, "")
-		for p, err := range r.Scan(prefix, kv.End(prefix)) {
-			if err != nil {
-				return err
-			}
-			var m Moved
-			if err := decode(p.Key, p.Value, &m); err != nil {
-				return err
-			}
-			moves = append(moves, m)
-		}
-		return nil
+		moves, err = history(r, repo, tag)
+		return err
 	})
 	return moves, err
+}
+
+func history(r kv.Reader, repo, tag string) (moves []Moved, err error) {
+	prefix := key(kindHistory, repo, tag, "")
+	for p, err := range r.Scan(prefix, kv.End(prefix)) {
+		if err != nil {
+			return nil, err
+		}
+		var m Moved
+		if err := decode(p.Key, p.Value, &m); err != nil {
+			return nil, err
+		}
+		moves = append(moves, m)
+	}
+	return moves, nil
 }
 
 // move points a tag to a digest, or with "" to nothing, and writes that into its history.
@@ -106,12 +111,17 @@ func (t *tx) move(repo, tag string, to digest.Digest, by string) error {
 	if err != nil {
 		return err
 	}
+	if err := t.remember(repo, tag, Moved{To: to, From: old.Digest, At: t.at, By: by}); err != nil {
+		return err
+	}
+	return t.event(Event{Kind: TagChanged, Repository: repo, Tag: tag, Digest: to})
+}
+
+// remember writes an entry of a tag's history.
+func (t *tx) remember(repo, tag string, m Moved) error {
 	sequence, err := t.next()
 	if err != nil {
 		return err
 	}
-	if err := t.put(key(kindHistory, repo, tag, sequence), Moved{To: to, From: old.Digest, At: t.at, By: by}); err != nil {
-		return err
-	}
-	return t.event(Event{Kind: TagChanged, Repository: repo, Tag: tag, Digest: to})
+	return t.put(key(kindHistory, repo, tag, sequence), m)
 }

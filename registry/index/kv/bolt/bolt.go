@@ -41,6 +41,9 @@ func Open(path string) (*DB, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make the folder of the index: %w", err)
 	}
+	if err := checkSize(path); err != nil {
+		return nil, fmt.Errorf("open the index: %w", err)
+	}
 	b, err := bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout:         time.Second,
 		FreelistType:    bbolt.FreelistMapType,

@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"os"
 	"path/filepath"
 	"runtime"
 	"strconv"
@@ -38,6 +39,46 @@ func TestReopen(t *testing.T) {
 	defer db.Close()
 	if got := kvtest.Dump(t, db, "", ""); len(got) != 1 || got[0] != "a=1" {
 		t.Errorf("after reopening: %q", got)
+	}
+}
+
+// TestCutShort: a file that lost its end is refused in words; mapping it would end the process.
+func TestCutShort(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index.db")
+	db := open(t, path)
+	var pairs []string
+	for i := range 1001 {
+		pairs = append(pairs, "key "+strconv.Itoa(i)+"="+strings.Repeat("x", 100))
+	}
+	kvtest.Put(t, db, pairs...)
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{1, 100, 4096, 8192, 20000, 65536} {
+		if err := os.WriteFile(path, whole[:size], 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open(path); err == nil || !strings.Contains(err.Error(), "cut short") {
+			t.Errorf("%d of %d bytes: %v", size, len(whole), err)
+		}
+	}
+	if err := os.WriteFile(path, []byte(strings.Repeat("no index ", 10000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(path); err == nil {
+		t.Error("opened a file that is no index")
+	}
+	if err := os.WriteFile(path, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	db = open(t, path)
+	defer db.Close()
+	if got := kvtest.Dump(t, db, "", ""); len(got) != 1001 {
+		t.Errorf("%d keys in the whole file", len(got))
 	}
 }
 
