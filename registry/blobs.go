@@ -11,11 +11,16 @@ import (
 
 // getBlob serves a blob, or the range of it that was asked for: one look at the index, one opening of the file, no lock.
 func (g *Registry) getBlob(w http.ResponseWriter, c *call) error {
-	size, err := g.Index.Blob(c.Context(), c.name, c.digest)
+	stored, size, err := g.Index.Locate(c.Context(), c.name, c.digest)
 	if err != nil {
 		return err
 	}
-	f, err := g.Store.Open(c.Context(), c.digest, size)
+	if matches(c.Header.Get("If-None-Match"), c.digest) {
+		blobHeader(w.Header(), c.digest)
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	f, err := g.Store.Open(c.Context(), stored, size)
 	if err != nil {
 		return err
 	}

@@ -36,6 +36,7 @@ var (
 	codeDigestInvalid       = code{"DIGEST_INVALID", http.StatusBadRequest, "provided digest did not match uploaded content"}
 	codeSizeInvalid         = code{"SIZE_INVALID", http.StatusBadRequest, "provided length did not match content length"}
 	codeRangeInvalid        = code{"RANGE_INVALID", http.StatusRequestedRangeNotSatisfiable, "invalid content range"}
+	codeUploadBusy          = code{"RANGE_INVALID", http.StatusRequestedRangeNotSatisfiable, "another request is writing to this upload; ask for its status and go on from there"}
 	codeNameInvalid         = code{"NAME_INVALID", http.StatusBadRequest, "invalid repository name"}
 	codeTagInvalid          = code{"TAG_INVALID", http.StatusBadRequest, "manifest tag did not match URI"}
 	codeTooManyTags         = code{"TAG_INVALID", http.StatusRequestURITooLong, "too many tags"}
@@ -59,10 +60,11 @@ var meanings = []struct {
 	{index.ErrManifestUnknown, codeManifestUnknown},
 	{index.ErrNameUnknown, codeNameUnknown},
 	{store.ErrUploadUnknown, codeUploadUnknown},
-	{store.ErrUploadBusy, codeRangeInvalid},
+	{store.ErrUploadBusy, codeUploadBusy},
 	{store.ErrDigestMismatch, codeDigestInvalid},
 	{driver.ErrNoSpace, codeNoSpace},
 	{driver.ErrReadOnly, codeUnavailable},
+	{driver.ErrUnavailable, codeUnavailable},
 }
 
 // apiError is an error that a client is told: code and detail are for everybody, cause is for the log.
@@ -125,6 +127,9 @@ type errorBody struct {
 	Errors []oneError `json:"errors"`
 }
 
+// maxMissing is how many missing digests one answer names.
+const maxMissing = 100
+
 // writeError answers a request with an error. The only place that does.
 func (g *Registry) writeError(w http.ResponseWriter, r *http.Request, route route, err error) {
 	if r.Context().Err() != nil && errors.Is(err, context.Canceled) {
@@ -162,7 +167,7 @@ func explain(h http.Header, route route, err error) (status int, list []oneError
 		h.Set("Allow", method.allowed)
 		known = problem(codeUnsupported, "")
 	case errors.As(err, &missing):
-		for _, d := range missing.Digests {
+		for _, d := range missing.Digests[:min(len(missing.Digests), maxMissing)] {
 			list = append(list, oneError{codeManifestBlobUnknown.name, codeManifestBlobUnknown.message, map[string]digest.Digest{"digest": d}})
 		}
 		return codeManifestBlobUnknown.status, list

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -63,7 +64,7 @@ func (g *Registry) manifestBytes(ctx context.Context, m index.Manifest) ([]byte,
 
 // putManifest takes a manifest: its bytes durable, then its names in one transaction, then 201.
 func (g *Registry) putManifest(w http.ResponseWriter, c *call) error {
-	body, err := readManifest(c.Request)
+	body, err := readManifest(w, c.Request)
 	if err != nil {
 		return err
 	}
@@ -136,8 +137,13 @@ func (g *Registry) keepManifest(ctx context.Context, repo string, m index.Manife
 	return g.Index.PutManifest(ctx, repo, m, tags...)
 }
 
+// manifestTimeout is enough for the largest manifest at 14 KiB a second.
+const manifestTimeout = 5 * time.Minute
+
 // readManifest reads the body of a manifest, which may be manifest.MaxSize bytes long whatever its header says.
-func readManifest(r *http.Request) ([]byte, error) {
+// It has manifestTimeout for all of it: what is silent for long is cut elsewhere, but a byte now and then would do.
+func readManifest(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(manifestTimeout)) // where the writer can
 	if r.ContentLength > manifest.MaxSize {
 		return nil, tooLarge()
 	}

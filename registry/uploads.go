@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -35,6 +36,7 @@ func (g *Registry) postUpload(w http.ResponseWriter, c *call) error {
 		if err != nil {
 			return err
 		}
+		g.Store.Begin(c.name, id, d.Algorithm())
 		u, err := g.Store.Upload(c.Context(), c.name, id, d.Algorithm())
 		if err != nil {
 			return err
@@ -46,9 +48,11 @@ func (g *Registry) postUpload(w http.ResponseWriter, c *call) error {
 		}
 		return nil
 	}
-	if _, err := c.algorithm(); err != nil {
+	algorithm, err := c.algorithm()
+	if err != nil {
 		return err
 	}
+	g.Store.Begin(c.name, id, algorithm)
 	g.uploadHeader(w.Header(), c, id, 0)
 	w.WriteHeader(http.StatusAccepted)
 	return nil
@@ -160,6 +164,7 @@ func (g *Registry) uploadState(c *call, id string) []byte {
 
 // add appends the body of a request to an upload. A chunk must begin where the upload ends.
 func (g *Registry) add(w http.ResponseWriter, c *call, u *store.Upload) error {
+	body := io.Reader(c.Body)
 	if header := c.Header.Get("Content-Range"); header != "" {
 		first, last, err := parseContentRange(header)
 		if err != nil {
@@ -172,11 +177,12 @@ func (g *Registry) add(w http.ResponseWriter, c *call, u *store.Upload) error {
 		if c.ContentLength >= 0 && c.ContentLength != last-first+1 {
 			return problem(codeSizeInvalid, fmt.Sprintf("Content-Range names %d bytes, Content-Length %d", last-first+1, c.ContentLength))
 		}
+		body = io.LimitReader(body, last-first+1)
 	}
 	if c.ContentLength == 0 {
 		return nil
 	}
-	return u.Append(c.Context(), c.Body)
+	return u.Append(c.Context(), body)
 }
 
 // take adds the body of a request to an upload and makes the blob of its "digest" of it: durable, then named, then 201.
@@ -189,12 +195,8 @@ func (g *Registry) take(w http.ResponseWriter, c *call, u *store.Upload) error {
 		return err
 	}
 	ctx := context.WithoutCancel(c.Context()) // what is complete is kept, even if the client has gone
-	stored, err := g.Index.Stored(ctx, d)
-	if err != nil {
-		return err
-	}
 	size := u.Size()
-	if err := u.Commit(ctx, d, stored); err != nil {
+	if err := u.Commit(ctx, d); err != nil {
 		return err
 	}
 	if err := g.Index.LinkBlob(ctx, c.name, d, size); err != nil {

@@ -24,6 +24,8 @@ var (
 	ErrNoSpace = errors.New("no space left for the registry's data: free some or raise the quota")
 	// ErrReadOnly is storage that is mounted read-only. Reading still works.
 	ErrReadOnly = errors.New("the registry's storage is read-only: check the disk and how it is mounted")
+	// ErrUnavailable is a backend that could not be reached, or was too busy, for as long as the driver tried. Later it may work.
+	ErrUnavailable = errors.New("the registry's storage does not answer: try again later")
 )
 
 // Driver keeps files in folders. Paths are as ValidPath says, relative to the driver's root; List and Stat also take ".",
@@ -42,7 +44,7 @@ var (
 // When a method that changes something returns nil, the change is on stable storage, unless its comment says otherwise: it is
 // still there after a power loss. When it returns an error, the change may or may not have taken place, whole.
 type Driver interface {
-	// Name is the kind of backend as the configuration names it: "filesystem", "inmemory".
+	// Name is the kind of backend as the configuration names it: "filesystem", "inmemory", "s3".
 	Name() string
 
 	// Open opens a file for reading. Missing is fs.ErrNotExist, and only when the backend really said so. The file reads on as
@@ -124,3 +126,38 @@ type Writer interface {
 	// Close ends the Writer and keeps what was written, not durable, so that appending can go on later.
 	Close() error
 }
+
+// What some drivers can do besides. A caller asks by a type assertion, once, and does without where there is none. A driver
+// around another one has it only if it says so itself.
+type (
+	// Placer is a Driver that can write a file straight to where it belongs, for a caller that knows that beforehand: it saves
+	// the Move, which is a copy of all bytes where a name cannot be changed.
+	Placer interface {
+		// Place returns a Writer of a new file at path: nothing is there, or what was before, until Commit makes it the bytes
+		// that were written, in one step and durable. Close before Commit drops them. Size begins at 0; after an error nothing is
+		// kept, and Size is 0.
+		Place(ctx context.Context, path string) (Writer, error)
+	}
+
+	// Flusher is a Writer that keeps bytes in the process until Flush, Commit or Close.
+	Flusher interface {
+		// Flush returns when all that was written outlives the process: another one finds the file at Size and can append
+		// there. The Writer goes on. The error is as Write's.
+		Flush(ctx context.Context) error
+	}
+
+	// Redirector is a Driver whose backend a client can ask itself.
+	Redirector interface {
+		// Redirect returns a URL with which anybody can GET or HEAD, as method says, the file at path for some minutes; ok is
+		// false when there is none for the method. Whether the file exists is not looked at; one that was appended to must have
+		// been moved.
+		Redirect(ctx context.Context, path, method string) (url string, ok bool, err error)
+	}
+
+	// Sweeper is a Driver of which a crash, or an outage, can leave what no path leads to.
+	Sweeper interface {
+		// Sweep removes what was begun longer ago than olderThan and has not ended, and returns how many it was. A write that
+		// is under way for that long fails.
+		Sweep(ctx context.Context, olderThan time.Duration) (int, error)
+	}
+)

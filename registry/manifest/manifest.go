@@ -108,11 +108,13 @@ func (doc *document) mediaType(contentType string) (string, error) {
 
 // references collects what the document needs. Layers that are fetched from elsewhere are not needed here.
 func (doc *document) references(m *index.Manifest) error {
-	layers := doc.Layers
 	if doc.Config != nil {
-		layers = append([]descriptor{*doc.Config}, layers...)
+		if err := doc.Config.check(); err != nil {
+			return err
+		}
+		m.Blobs = append(m.Blobs, doc.Config.Digest)
 	}
-	for _, d := range layers {
+	for _, d := range doc.Layers {
 		if err := d.check(); err != nil {
 			return err
 		}

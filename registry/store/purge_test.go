@@ -55,7 +55,7 @@ func TestPurge(t *testing.T) {
 	if _, err := s.Upload(t.Context(), "a", "1", digest.SHA256); !errors.Is(err, ErrUploadUnknown) {
 		t.Errorf("a purged upload: %v, want ErrUploadUnknown", err)
 	}
-	if err := busy.Commit(t.Context(), digest.FromString("hello"), false); err != nil {
+	if err := busy.Commit(t.Context(), digest.FromString("hello")); err != nil {
 		t.Errorf("the upload that was worked on: %v", err)
 	}
 	busy.Release()

@@ -47,7 +47,7 @@ type session struct {
 }
 
 const (
-	restTime   = 10 * time.Minute // after it a resting upload gives up its open file and its hash
+	restTime   = 10 * time.Minute // after it a resting upload is forgotten, and its bytes are hashed again if it goes on
 	forgetTime = time.Hour        // after it an ended upload is forgotten
 	sweepEvery = time.Minute
 )
@@ -56,6 +56,14 @@ const (
 type Upload struct {
 	store *Store
 	*session
+}
+
+// Begin makes a session of an id that was never used before, so that its first request need not ask the driver for bytes.
+func (s *Store) Begin(repo, id string, algorithm digest.Algorithm) {
+	u := s.session(repo, id)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.algorithm, u.hash = algorithm, algorithm.Hash()
 }
 
 // Upload returns the session of an id in a repository, at the length that the driver has: bytes written before the server
@@ -127,8 +135,10 @@ func (u *Upload) resume(ctx context.Context) error {
 	return nil
 }
 
-// Release lets others work on the session.
+// Release lets others work on the session. The file is closed meanwhile, or uploads that nobody goes on with would hold as
+// many open; the hash is kept.
 func (u *Upload) Release() {
+	u.rest()
 	u.store.mu.Lock()
 	u.touched = u.store.now()
 	u.store.mu.Unlock()
@@ -138,8 +148,8 @@ func (u *Upload) Release() {
 // Size is how many bytes the upload has.
 func (u *Upload) Size() int64 { return u.size }
 
-// Append adds what r holds. A *SourceError means that r failed: what it gave before is kept and counts in Size. After another
-// error the driver's word on the length is taken again at the next request.
+// Append adds what r holds. What counts in Size afterwards outlives the process. A *SourceError means that r failed: what it
+// gave before is kept. After another error the driver's word on the length is taken again at the next request.
 func (u *Upload) Append(ctx context.Context, r io.Reader) error {
 	if err := u.open(ctx); err != nil {
 		return err
@@ -147,6 +157,11 @@ func (u *Upload) Append(ctx context.Context, r io.Reader) error {
 	n, err := pump(hashing{u.hash, u.writer}, r)
 	u.size += n
 	var source *SourceError
+	if f, ok := u.writer.(driver.Flusher); ok && (err == nil || errors.As(err, &source)) {
+		if failed := f.Flush(context.WithoutCancel(ctx)); failed != nil { // the client may have gone; what it sent counts
+			err = failed
+		}
+	}
 	if err != nil && !errors.As(err, &source) {
 		u.release()
 		return fmt.Errorf("write upload %s: %w", u.id, err)
@@ -177,16 +192,11 @@ func (u *Upload) open(ctx context.Context) (err error) {
 	return nil
 }
 
-// Commit ends the upload and makes its bytes the blob d, durable when Commit returns nil. Where the caller knows the blob to
-// be stored and the driver agrees, the bytes are dropped once they proved to be it; else they take the place of what is
-// there. ErrDigestMismatch leaves the upload as it was.
-func (u *Upload) Commit(ctx context.Context, d digest.Digest, stored bool) error {
+// Commit ends the upload and makes its bytes the blob d, durable when Commit returns nil. They take the place of what may be
+// there: these were just verified, those may have been damaged since. ErrDigestMismatch leaves the upload as it was.
+func (u *Upload) Commit(ctx context.Context, d digest.Digest) error {
 	if err := u.verify(ctx, d); err != nil {
 		return err
-	}
-	if stored && u.store.holds(ctx, d, u.size) {
-		u.Cancel(ctx)
-		return nil
 	}
 	err := u.publish(ctx, d)
 	u.release()
@@ -242,12 +252,18 @@ func (u *Upload) Cancel(ctx context.Context) {
 	}
 }
 
-// release gives up what the session holds in memory: the next request takes it from the driver again.
-func (s *session) release() {
+// rest closes the upload's file.
+func (s *session) rest() {
 	if s.writer != nil {
 		s.writer.Close()
 	}
-	s.writer, s.hash, s.size = nil, nil, 0
+	s.writer = nil
+}
+
+// release gives up what the session holds in memory: the next request takes it from the driver again.
+func (s *session) release() {
+	s.rest()
+	s.hash, s.size = nil, 0
 }
 
 func absent(err error) error {

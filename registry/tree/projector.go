@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	"golang.org/x/sync/errgroup"
 
 	"gatehouse/registry/driver"
 	"gatehouse/registry/index"
@@ -30,12 +31,14 @@ func NewProjector(x *index.Index, d driver.Driver, log *slog.Logger) *Projector 
 }
 
 const (
-	eventsAtOnce = 100             // events between two transactions that forget them
+	eventsAtOnce = 1000            // events between two transactions that forget them
+	writers      = 16              // at once: the journal of a file system makes many fsyncs one
 	retryAfter   = 5 * time.Second // pause after a storage that failed
-	drainFor     = 30 * time.Second
+	reportEvery  = 10 * time.Second
 )
 
-// Run projects until ctx is done, and then what is left, for at most half a minute.
+// Run projects until ctx is done, and then what is left, however long that takes: only then the tree is true. An error says
+// that it is not.
 func (p *Projector) Run(ctx context.Context) error {
 	for {
 		wait := p.index.Changed()
@@ -48,10 +51,8 @@ func (p *Projector) Run(ctx context.Context) error {
 		case <-wait:
 		case <-retry:
 		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
-			defer cancel()
-			if err := p.Drain(last); err != nil {
-				p.log.Error("the tree lags behind the index: its links are projected at the next start", "err", err)
+			if err := p.Drain(context.WithoutCancel(ctx)); err != nil {
+				return fmt.Errorf("the tree lags behind the index, and its links are projected at the next start: %w", err)
 			}
 			return nil
 		}
@@ -60,28 +61,66 @@ func (p *Projector) Run(ctx context.Context) error {
 
 // Drain projects all events that there are.
 func (p *Projector) Drain(ctx context.Context) error {
-	for {
+	reported := time.Now()
+	for done := 0; ; {
 		events, err := p.index.Events(ctx, eventsAtOnce)
 		if err != nil || len(events) == 0 {
 			return err
 		}
-		for _, e := range events {
-			if err := p.project(ctx, e); err != nil {
-				return fmt.Errorf("project %s of %s: %w", e.Kind, e.Repository, err)
-			}
+		if err := p.projectAll(ctx, events); err != nil {
+			return err
 		}
 		if err := p.index.Done(ctx, events); err != nil {
 			return err
 		}
+		done += len(events)
+		if time.Since(reported) > reportEvery {
+			reported = time.Now()
+			p.log.InfoContext(ctx, "projecting links into the tree", "events", done)
+		}
 	}
+}
+
+// projectAll projects events side by side. Those that are about the same are one, since each is projected as things are now: so
+// no two goroutines write the same link, but for the entries of a tag's index, which are all kept.
+func (p *Projector) projectAll(ctx context.Context, events []index.Event) error {
+	type subject struct {
+		kind      index.EventKind
+		repo, tag string
+		digest    digest.Digest
+	}
+	subjects := make(map[subject][]index.Event)
+	for _, e := range events {
+		s := subject{kind: e.Kind, repo: e.Repository, tag: e.Tag}
+		if e.Kind != index.TagChanged {
+			s.digest = e.Digest
+		}
+		subjects[s] = append(subjects[s], e)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(writers)
+	for _, same := range subjects {
+		group.Go(func() error {
+			if same[0].Kind != index.TagChanged {
+				same = same[:1]
+			}
+			for _, e := range same {
+				if err := p.project(ctx, e); err != nil {
+					return fmt.Errorf("project %s of %s: %w", e.Kind, e.Repository, err)
+				}
+			}
+			return nil
+		})
+	}
+	return group.Wait()
 }
 
 // project makes the links that an event is about as the index has them now.
 func (p *Projector) project(ctx context.Context, e index.Event) error {
 	switch e.Kind {
 	case index.LinkChanged:
-		_, err := p.index.Blob(ctx, e.Repository, e.Digest)
-		return p.link(ctx, Layer(e.Repository, e.Digest), e.Digest, err)
+		stored, _, err := p.index.Locate(ctx, e.Repository, e.Digest)
+		return p.link(ctx, Layer(e.Repository, e.Digest), stored, err)
 	case index.ManifestChanged:
 		_, err := p.index.Manifest(ctx, e.Repository, e.Digest)
 		return p.link(ctx, Revision(e.Repository, e.Digest), e.Digest, err)
