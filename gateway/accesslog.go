@@ -19,7 +19,7 @@ const (
 // it carries upload state and, by some clients, credentials.
 func (s *Server) accessLog(next handler) handler {
 	return func(x *exchange, r *http.Request) {
-		if !s.log.Enabled(x.ctx, slog.LevelInfo) {
+		if !s.log.Enabled(r.Context(), slog.LevelInfo) {
 			next(x, r)
 			return
 		}
@@ -51,7 +51,7 @@ func (s *Server) logAccess(x *exchange, r *http.Request, method, path string) {
 	if cause != "" {
 		attrs = append(attrs, slog.String("err", cause))
 	}
-	s.log.LogAttrs(x.ctx, slog.LevelInfo, "request", attrs...)
+	s.log.LogAttrs(r.Context(), slog.LevelInfo, "request", attrs...)
 }
 
 // bounded is s without what is beyond limit bytes, and without the pieces of a character that the cut leaves.

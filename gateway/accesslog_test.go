@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -148,17 +149,36 @@ func TestClientGone(t *testing.T) {
 
 // The connection breaks instead of being closed.
 func TestConnectionBreaks(t *testing.T) {
-	for _, p := range []protocol{plain, h1} {
+	for _, p := range []protocol{plain, h1, h2} {
 		started := make(chan struct{})
 		d := serve(t, p, configs.Gateway{}, func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.ReadFull(r.Body, make([]byte, 1))
 			close(started)
 			_, _ = io.Copy(io.Discard, r.Body)
+			w.WriteHeader(400)
 		})
-		c := d.dial("http/1.1")
-		_, _ = io.WriteString(c, "PUT /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\na part")
+		client := d.client(p)
+		conns := make(chan net.Conn, 1)
+		transport := client.Transport.(*http.Transport)
+		transport.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			c, err := new(net.Dialer).DialContext(ctx, network, addr)
+			if err == nil {
+				conns <- c
+			}
+			return c, err
+		}
+		failed := make(chan error, 1)
+		part := newStalling(t, "a part")
+		go func() {
+			_, err := client.Do(d.request("PUT", "/v2/", part))
+			failed <- err
+		}()
 		receive(t, "request", started)
-		drop(c)
+		drop(receive(t, "connection", conns))
+		_ = part.Close()
+		if err := receive(t, "client", failed); err == nil {
+			t.Errorf("%s: an answer over a broken connection", p)
+		}
 		if line := d.access(1)[0]; line["status"] != 499.0 {
 			t.Errorf("%s: log %v", p, line)
 		}

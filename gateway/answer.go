@@ -33,7 +33,7 @@ const versionHeader, version = "Docker-Distribution-Api-Version", "registry/2.0"
 func isV2(path string) bool { return path == "/v2" || strings.HasPrefix(path, "/v2/") }
 
 // fail answers with an error of the gateway's own. Nothing may have been written yet; what the handler has put into the
-// header is dropped.
+// header is dropped. Where the request's body ended in the middle, net/http closes an HTTP/1 connection by itself.
 func (x *exchange) fail(status int, code, message string) {
 	h := x.w.Header()
 	clear(h)
@@ -43,10 +43,6 @@ func (x *exchange) fail(status int, code, message string) {
 	h.Set("Content-Type", "application/json")
 	if status == http.StatusMethodNotAllowed {
 		h.Set("Allow", "GET, HEAD, POST, PUT, PATCH, DELETE")
-	}
-	if x.http1 && (status == http.StatusRequestTimeout || status == http.StatusInternalServerError) {
-		// What is on the wire may be the middle of a body. On HTTP/2 this would end the other streams too.
-		h.Set("Connection", "close")
 	}
 	body, err := json.Marshal(ociErrors{[]ociError{{code, message}}})
 	if err != nil {

@@ -135,7 +135,8 @@ func BenchmarkOrigin(b *testing.B) {
 }
 
 // What the server allocates while it sends a blob does not grow with it: over TLS not at all, over plain HTTP by the few
-// that a sendfile costs in package net.
+// that a sendfile costs in package net. The rest of the process is counted too, and under the race detector a pool drops some
+// of what it is given, so there is slack; one allocation for each 32 KiB would be 32 for a MiB.
 func TestAllocationsDoNotGrow(t *testing.T) {
 	for p, perMiB := range map[protocol]uint64{plain: 6, h1: 0} {
 		sent := make(chan uint64, 1)
@@ -163,7 +164,7 @@ func TestAllocationsDoNotGrow(t *testing.T) {
 			}
 			return receive(t, "handler", sent)
 		}
-		if small, large := allocations(1), allocations(64); large > small+64*perMiB+50 {
+		if small, large := allocations(1), allocations(64); large > small+64*(perMiB+20) {
 			t.Errorf("%s: %d allocations for 1 MiB, %d for 64 MiB", p, small, large)
 		}
 	}

@@ -4,13 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptrace"
 	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
-	"testing/synctest"
+	"testing/iotest"
 	"time"
 
 	"gatehouse/configs"
@@ -88,6 +90,9 @@ func TestStalledBody(t *testing.T) {
 					}
 					if resp.Header.Get("Location") != "" || resp.Header.Get(versionHeader) != version {
 						t.Errorf("header %v", resp.Header)
+					}
+					if p != h2 && !resp.Close {
+						t.Error("what remains of the body would be taken for a request")
 					}
 					if err := receive(t, "the handler's read", read); !errors.Is(err, os.ErrDeadlineExceeded) {
 						t.Errorf("handler read: %v", err)
@@ -186,6 +191,56 @@ func TestUnreadBodyAndBusyHandler(t *testing.T) {
 	if !strings.HasSuffix(body, "\x00<nil>") || len(body) != 4*64<<10+5 {
 		t.Errorf("%d bytes", len(body))
 	}
+}
+
+// A handler may write a little before it reads: the deadline for net/http's own reading does not stay.
+func TestWriteBeforeRead(t *testing.T) {
+	for _, p := range []protocol{plain, h1, h2} {
+		d := serve(t, p, calm, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.WriteString(w, "read ")
+			busy()
+			n, err := io.Copy(io.Discard, r.Body)
+			_, _ = fmt.Fprint(w, n, err)
+		})
+		if _, body := d.do(d.client(p), d.request("PUT", "/v2/", strings.NewReader(strings.Repeat("x", 1<<20)))); body != "read 1048576 <nil>" {
+			t.Errorf("%s: %q", p, body)
+		}
+	}
+}
+
+// Once the body has been read, net/http watches for the client in the background, and a deadline would end that.
+func TestNoReadDeadlineAfterBody(t *testing.T) {
+	for _, p := range []protocol{plain, h1} {
+		spy := &deadlines{}
+		d := serve(t, p, configs.Gateway{}, func(w http.ResponseWriter, r *http.Request) {
+			x := w.(*exchange)
+			spy.ResponseWriter, x.w = x.w, spy
+			_, _ = io.Copy(io.Discard, r.Body)
+			_, _ = io.Copy(w, strings.NewReader(strings.Repeat("x", 1<<20)))
+		})
+		d.do(d.client(p), d.request("PUT", "/v2/", strings.NewReader("small")))
+		d.access(1)
+		wait(t, "end of the request", func() bool { return d.active.Load() == 0 })
+		if spy.reads != 0 || spy.writes != 1 {
+			t.Errorf("%s: %d deadlines for reading, %d for writing", p, spy.reads, spy.writes)
+		}
+	}
+}
+
+// deadlines counts the deadlines that are set.
+type deadlines struct {
+	http.ResponseWriter
+	reads, writes int
+}
+
+func (d *deadlines) SetReadDeadline(t time.Time) error {
+	d.reads++
+	return http.NewResponseController(d.ResponseWriter).SetReadDeadline(t)
+}
+
+func (d *deadlines) SetWriteDeadline(t time.Time) error {
+	d.writes++
+	return http.NewResponseController(d.ResponseWriter).SetWriteDeadline(t)
 }
 
 // While net/http sends the first bytes and the client takes its time, the background's read is left alone.
@@ -309,40 +364,25 @@ func TestStalledBodyWithExpect(t *testing.T) {
 	}
 }
 
-// The first Read of a body that the client offers with Expect writes, so it can hang there. The way for the 408 must be free
-// again afterwards.
-func TestExpectHangsInWriting(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		hung := &hungWriter{written: make(chan struct{})}
-		x := &exchange{server: &Server{limit: calm}, w: hung, ctx: t.Context(), http1: true}
-		x.reads = guard{x: x, cut: (*exchange).cutRead, stall: errStalledBody}
-		x.body = body{x: x, from: hung, expect: true}
-		if _, err := x.body.Read(make([]byte, 1)); err != errStalledBody {
-			t.Error(err)
+// On HTTP/2 the body's error can come sooner than the end of the context.
+func TestDisconnectedBeforeContext(t *testing.T) {
+	for err, want := range map[error]bool{
+		io.ErrUnexpectedEOF:                                true,
+		errors.New("client disconnected"):                  true,
+		&net.OpError{Op: "read", Err: syscall.ECONNRESET}:  true,
+		fmt.Errorf("wrapped: %w", net.ErrClosed):           true,
+		errors.New("malformed chunked encoding"):           false,
+		io.EOF:                                             false,
+		fmt.Errorf("too late: %w", os.ErrDeadlineExceeded): false,
+		&http.MaxBytesError{Limit: 1}:                      false,
+	} {
+		x := &exchange{server: &Server{limit: calm}, r: &http.Request{}}
+		x.reads = guard{x: x, stall: errStalledBody}
+		x.body = body{x: x, from: io.NopCloser(iotest.ErrReader(err))}
+		if _, got := x.body.Read(make([]byte, 1)); got != err || x.gone.Load() != want {
+			t.Errorf("%v: read says %v, client gone: %t", err, got, x.gone.Load())
 		}
-		if !hung.deadline.IsZero() {
-			t.Errorf("writing still ends at %s", hung.deadline)
-		}
-	})
-}
-
-// hungWriter is a connection whose reader waits until its writer has a deadline.
-type hungWriter struct {
-	http.ResponseWriter
-	io.Closer
-	deadline time.Time
-	written  chan struct{}
-}
-
-func (h *hungWriter) Read([]byte) (int, error) { <-h.written; return 0, os.ErrDeadlineExceeded }
-
-func (h *hungWriter) SetReadDeadline(time.Time) error { return nil }
-
-func (h *hungWriter) SetWriteDeadline(t time.Time) error {
-	if h.deadline = t; !t.IsZero() {
-		close(h.written)
 	}
-	return nil
 }
 
 // A handler's own deadline stays as it is.

@@ -14,11 +14,10 @@ func (s *Server) client(next handler) http.Handler {
 		x := &exchange{
 			server: s,
 			w:      w,
-			ctx:    r.Context(),
+			r:      r,
 			start:  time.Now(),
 			serial: s.serial.Add(1),
 			v2:     isV2(r.URL.Path),
-			head:   r.Method == http.MethodHead,
 			http1:  r.TLS == nil || r.TLS.NegotiatedProtocol != "h2",
 			plain:  r.TLS == nil,
 		}

@@ -21,10 +21,11 @@ import (
 type DebugOptions struct {
 	// Addr is host:port. The host is empty for 127.0.0.1, localhost, or a loopback address.
 	Addr string
-	// Metrics is what /metrics shows.
+	// Metrics is what /metrics shows. Required.
 	Metrics *prometheus.Registry
 	// Ready returns why the server should get no requests now, or nil. Its error is shown. nil: always ready.
-	Ready  func(context.Context) error
+	Ready func(context.Context) error
+	// Logger is required.
 	Logger *slog.Logger
 }
 

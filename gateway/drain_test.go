@@ -85,15 +85,15 @@ func TestDrainTimeoutCuts(t *testing.T) {
 			t.Run(string(p)+"/"+wants, func(t *testing.T) {
 				started, ended := make(chan struct{}), make(chan error, 1)
 				h := func(w http.ResponseWriter, r *http.Request) {
-					_, err := io.ReadFull(r.Body, make([]byte, 1))
+					_, _ = io.ReadFull(r.Body, make([]byte, 1))
 					close(started)
 					if wants == "the body" {
-						_, err = io.Copy(io.Discard, r.Body)
-					} else {
-						gone(r.Context())
-						err = r.Context().Err()
+						_, err := io.Copy(io.Discard, r.Body)
+						ended <- err
+						return
 					}
-					ended <- err
+					gone(r.Context())
+					ended <- r.Context().Err()
 				}
 				d := open(t, p, http.HandlerFunc(h), func(o *Options) { o.DrainTimeout = 30 * time.Millisecond })
 				body, send := pipe(t)
@@ -117,6 +117,9 @@ func TestDrainTimeoutCuts(t *testing.T) {
 				_ = send.Close()
 				if err := receive(t, "client", failed); err == nil {
 					t.Error("client takes the cut request for answered")
+				}
+				if lines := d.logs.with("handlers ignored that their connection was cut"); len(lines) > 0 {
+					t.Errorf("log %v", lines)
 				}
 				if line := d.access(1)[0]; line["err"] != "cut at the end of the drain" {
 					t.Errorf("log %v", line)
@@ -161,15 +164,35 @@ func TestDrainWaitsForHandlerOfResetStream(t *testing.T) {
 	ran := make(chan error, 1)
 	go func() { ran <- d.stop() }()
 	wait(t, "draining", func() bool { return len(d.logs.with("draining")) == 1 })
+	select {
+	case <-ran:
+		t.Error("Run returned before the handler")
+	case <-time.After(200 * time.Millisecond):
+	}
 	close(release)
+	receive(t, "handler", ended)
 	if err := receive(t, "Run", ran); err != nil {
 		t.Error(err)
 	}
-	select {
-	case <-ended:
-	default:
-		t.Error("Run returned before the handler")
+}
+
+// A handler that minds neither its context nor its connection does not hold Run for ever.
+func TestDrainLeavesADeafHandler(t *testing.T) {
+	started, release := make(chan struct{}), make(chan struct{})
+	d := open(t, plain, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		close(started)
+		<-release
+	}), func(o *Options) { o.DrainTimeout = time.Millisecond })
+	c := d.dial()
+	_, _ = io.WriteString(c, "GET /v2/ HTTP/1.1\r\nHost: a\r\n\r\n")
+	receive(t, "request", started)
+	if err := d.stop(); err == nil {
+		t.Error("Run says all is well")
 	}
+	if lines := d.logs.with("handlers ignored that their connection was cut"); len(lines) != 1 {
+		t.Errorf("log %s", d.logs)
+	}
+	close(release)
 }
 
 func TestRunReportsADeadListener(t *testing.T) {

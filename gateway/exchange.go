@@ -14,11 +14,10 @@ import (
 type exchange struct {
 	server *Server
 	w      http.ResponseWriter // net/http's own
-	ctx    context.Context     // net/http's own: done when the client is gone
+	r      *http.Request       // net/http's own; its context is done when the client is gone
 	start  time.Time
 	serial uint64
 	v2     bool // the path is the registry API's
-	head   bool
 	http1  bool // else HTTP/2
 	plain  bool // no TLS: sendfile is possible
 
@@ -34,7 +33,7 @@ type exchange struct {
 
 	in      atomic.Int64 // bytes of the request's body; a proxying handler reads it in another goroutine
 	gone    atomic.Bool  // the client went away before it had its answer
-	overdue atomic.Bool  // a deadline ended a Read: on HTTP/1 that ends ctx, too
+	overdue atomic.Bool  // a deadline ended a Read: on HTTP/1 that ends the context, too
 	account atomic.Pointer[string]
 }
 
@@ -92,8 +91,8 @@ func (x *exchange) outcome() (status int, cause string) {
 	return status, ""
 }
 
-// left reports whether ctx says that the client went away.
-func (x *exchange) left() bool { return x.ctx.Err() != nil && !x.overdue.Load() }
+// left reports whether the context says that the client went away.
+func (x *exchange) left() bool { return x.r.Context().Err() != nil && !x.overdue.Load() }
 
 // statusClientGone is never sent.
 const statusClientGone = 499

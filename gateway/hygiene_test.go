@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"io"
 	"net/http"
+	"net/url"
+	"path"
 	"strings"
 	"testing"
 
@@ -57,6 +59,28 @@ func TestConnectOverHTTP2(t *testing.T) {
 	if resp, _ := d.do(d.client(h2), d.request("CONNECT", "", nil)); resp.StatusCode != 405 {
 		t.Errorf("%d", resp.StatusCode)
 	}
+}
+
+// What is clean is read the same way by everybody who cleans, splits or decodes paths.
+func FuzzCanonical(f *testing.F) {
+	for _, target := range []string{"/v2/a/manifests/1", "/v2/", "/%2e%2e/", "/a%2fb", "/a//b", "/.", "/...", "/a%5c..", "/a/./b", "//", "/a%00"} {
+		f.Add(target)
+	}
+	f.Fuzz(func(t *testing.T, target string) {
+		u, err := url.ParseRequestURI(target)
+		if err != nil || !canonical(u) {
+			return
+		}
+		if clean := path.Clean(u.Path); clean != u.Path && clean+"/" != u.Path {
+			t.Errorf("%q: %q is not clean", target, u.Path)
+		}
+		if strings.Count(u.EscapedPath(), "/") != strings.Count(u.Path, "/") {
+			t.Errorf("%q: a slash is hidden in %q", target, u.EscapedPath())
+		}
+		if strings.ContainsFunc(u.Path, func(r rune) bool { return r < ' ' || r == 0x7f || r == '\\' }) {
+			t.Errorf("%q: %q", target, u.Path)
+		}
+	})
 }
 
 // The refusals are OCI errors of a registry, and are logged and counted like every request.

@@ -44,7 +44,8 @@ type Options struct {
 	DrainTimeout time.Duration
 	// Metrics is where the request metrics are registered; nil means none.
 	Metrics prometheus.Registerer
-	Logger  *slog.Logger
+	// Logger is required.
+	Logger *slog.Logger
 }
 
 // Limits that no setting changes.

@@ -1,6 +1,9 @@
 package gateway
 
 import (
+	"io"
+	"net/http"
+	"os"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -68,4 +71,40 @@ func TestGuard(t *testing.T) {
 			t.Fatal(b, cuts)
 		}
 	})
+}
+
+// The first Read of a body that the client offers with Expect writes, so it can hang there. The way for the 408 must be free
+// again afterwards.
+func TestExpectHangsInWriting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hung := &hungWriter{written: make(chan struct{})}
+		x := &exchange{server: &Server{limit: calm}, w: hung, r: &http.Request{}, http1: true}
+		x.reads = guard{x: x, cut: (*exchange).cutRead, stall: errStalledBody}
+		x.body = body{x: x, from: hung, expect: true}
+		if _, err := x.body.Read(make([]byte, 1)); err != errStalledBody {
+			t.Error(err)
+		}
+		if !hung.deadline.IsZero() {
+			t.Errorf("writing still ends at %s", hung.deadline)
+		}
+	})
+}
+
+// hungWriter is a connection whose reader waits until its writer has a deadline.
+type hungWriter struct {
+	http.ResponseWriter
+	io.Closer
+	deadline time.Time
+	written  chan struct{}
+}
+
+func (h *hungWriter) Read([]byte) (int, error) { <-h.written; return 0, os.ErrDeadlineExceeded }
+
+func (h *hungWriter) SetReadDeadline(time.Time) error { return nil }
+
+func (h *hungWriter) SetWriteDeadline(t time.Time) error {
+	if h.deadline = t; !t.IsZero() {
+		close(h.written)
+	}
+	return nil
 }

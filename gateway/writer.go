@@ -79,7 +79,7 @@ func (x *exchange) write(p []byte) (n int, err error) {
 		}
 		m, err := x.w.Write(p[n:min(len(p), n+pieceSize)])
 		n += m
-		if !x.head {
+		if x.r.Method != http.MethodHead {
 			x.out += int64(m)
 		}
 		if err = x.endWrite(err, false); err != nil || n == len(p) {
@@ -91,7 +91,7 @@ func (x *exchange) write(p []byte) (n int, err error) {
 // ReadFrom is io.ReaderFrom's. From a file over plain HTTP/1 the kernel sends the bytes itself. Otherwise a buffer is
 // borrowed, and the client's clock stands still while the source is read.
 func (x *exchange) ReadFrom(src io.Reader) (int64, error) {
-	if to, ok := x.w.(io.ReaderFrom); ok && x.plain && !x.head && !x.replaced {
+	if to, ok := x.w.(io.ReaderFrom); ok && x.plain && x.r.Method != http.MethodHead && !x.replaced {
 		limited, ok := src.(*io.LimitedReader)
 		if !ok {
 			limited = &io.LimitedReader{R: src, N: math.MaxInt64}

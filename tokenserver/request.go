@@ -6,10 +6,14 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // maxForm bounds the body of a POST in bytes.
 const maxForm = 64 << 10
+
+// formTimeout bounds the time for all of it: a byte now and then must not hold a connection.
+const formTimeout = 30 * time.Second
 
 // request is what a client asks for, in whichever form.
 type request struct {
@@ -86,6 +90,7 @@ func readForm(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 			return nil, badRequest("the body should be application/x-www-form-urlencoded")
 		}
 	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(formTimeout)) // where the writer can
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	err := r.ParseForm()
 	var tooLarge *http.MaxBytesError
