@@ -70,7 +70,7 @@ func (k *checker) check() {
 	k.auth()
 	k.http()
 	k.tls()
-	k.gateway()
+	k.limits()
 	k.access()
 	k.etcd()
 }
@@ -166,8 +166,8 @@ func (k *checker) tls() {
 	}
 }
 
-func (k *checker) gateway() {
-	g := k.c.Gateway
+func (k *checker) limits() {
+	g, purging := k.c.Gateway, k.c.Storage.Maintenance.UploadPurging
 	for _, d := range []struct {
 		path  string
 		value time.Duration
@@ -176,6 +176,8 @@ func (k *checker) gateway() {
 		{"gateway.bodyidletimeout", g.BodyIdleTimeout},
 		{"gateway.keepalivetimeout", g.KeepAliveTimeout},
 		{"gateway.acme.checkinterval", g.ACME.CheckInterval},
+		{"storage.maintenance.uploadpurging.age", purging.Age},
+		{"storage.maintenance.uploadpurging.interval", purging.Interval},
 	} {
 		if d.value <= 0 {
 			k.errorf(d.path, "%s; it must be more than nothing", d.value)

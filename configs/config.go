@@ -44,6 +44,8 @@ type Storage struct {
 	Filesystem *Filesystem `yaml:"filesystem"`
 	InMemory   *InMemory   `yaml:"inmemory"`
 	Delete     Delete      `yaml:"delete"`
+	// Maintenance is what happens to the storage beside serving it.
+	Maintenance Maintenance `yaml:"maintenance"`
 }
 
 // Filesystem is the driver that keeps distribution's tree in a folder.
@@ -59,6 +61,29 @@ type InMemory struct{}
 type Delete struct {
 	// Enabled allows DELETE of tags, manifests and blobs. Default false, as distribution's; then they are 405.
 	Enabled bool `yaml:"enabled"`
+}
+
+// Maintenance is storage.maintenance.
+type Maintenance struct {
+	ReadOnly      ReadOnly      `yaml:"readonly"`
+	UploadPurging UploadPurging `yaml:"uploadpurging"`
+}
+
+// ReadOnly is storage.maintenance.readonly: pushes and deletions are 405 while it is enabled.
+type ReadOnly struct {
+	Enabled bool `yaml:"enabled"`
+}
+
+// UploadPurging is storage.maintenance.uploadpurging: uploads that nobody went on with are removed.
+type UploadPurging struct {
+	// Enabled is true by default, as distribution's.
+	Enabled bool `yaml:"enabled"`
+	// Age is how long an upload must rest to be removed. Default 168h.
+	Age time.Duration `yaml:"age"`
+	// Interval between two looks. Default 24h.
+	Interval time.Duration `yaml:"interval"`
+	// DryRun only logs what would be removed.
+	DryRun bool `yaml:"dryrun"`
 }
 
 // Auth says who users are and what a challenge names. With neither part, no etcd section and no access rules, everybody may
@@ -96,6 +121,8 @@ type HTTP struct {
 	Host string `yaml:"host"`
 	// Secret authenticates the state in upload URLs. Default: made at first start and kept in the data directory.
 	Secret Secret `yaml:"secret"`
+	// RelativeURLs makes the URLs in answers paths, even where Host is set.
+	RelativeURLs bool `yaml:"relativeurls"`
 	// TLS; absent means plain HTTP.
 	TLS TLS `yaml:"tls"`
 	// Debug is the listener for metrics, profiles and health: loopback only.

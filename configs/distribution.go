@@ -54,8 +54,6 @@ var foreignKeys = []foreignKey{
 	{path: "storage.redirect.disable", fine: []string{"true"}, why: "blobs are always served by gatehouse itself"},
 	{path: "storage.cache", why: "the index answers without a cache"},
 	{path: "storage.tag", why: "tags are in the index"},
-	{path: "storage.maintenance.uploadpurging", why: "abandoned uploads are gatehouse's own business"},
-	{path: "storage.maintenance.readonly.enabled", treat: refused, fine: []string{"false"}, why: "a read-only registry is not supported in this version"},
 
 	{path: "auth.none", treat: silent},
 	{path: "auth.silly", treat: always, why: "distribution's access controller for tests is not supported; use htpasswd"},
@@ -73,7 +71,6 @@ var foreignKeys = []foreignKey{
 
 	{path: "http.net", treat: refused, fine: []string{"tcp"}, why: "only tcp is supported in this version"},
 	{path: "http.prefix", treat: refused, fine: []string{"/"}, why: "the registry is served at the root of the origin only"},
-	{path: "http.relativeurls", fine: []string{"false"}, why: "URLs begin with the origin that the client used"},
 	{path: "http.headers", why: "answers carry no headers of the file's"},
 	{path: "http.tls.clientcas", treat: refused, why: noClientCerts},
 	{path: "http.tls.clientauth", treat: refused, why: noClientCerts},

@@ -85,7 +85,7 @@ func withoutLines(text string) string {
 
 // What distribution reads as true or false is read so here, before anything is said to ask for nothing.
 func TestTruthOfForeignKeys(t *testing.T) {
-	const path = "storage.maintenance.readonly.enabled"
+	const path = "auth.token.autoredirect"
 	for value, refused := range map[string]bool{
 		"true": true, "yes": true, "On": true, `"true"`: true, "1": true, "maybe": true, "[false]": true, "false": false, "No": false, "OFF": false, "~": false,
 	} {

@@ -115,6 +115,9 @@ func moveLogLevel(tree *node, p *problems) {
 // defaults is a Config before anything is read: the settings that may not be zero, so that a zero in a file is refused.
 func defaults() *Config {
 	return &Config{
+		Storage: Storage{Maintenance: Maintenance{
+			UploadPurging: UploadPurging{Enabled: true, Age: 7 * 24 * time.Hour, Interval: 24 * time.Hour},
+		}},
 		Gateway: Gateway{
 			HeaderTimeout:    10 * time.Second,
 			BodyIdleTimeout:  time.Minute,

@@ -39,6 +39,7 @@ log: {level: DEBUG, formatter: logstash, accesslog: {disabled: yes}}
 storage:
   filesystem: {rootdirectory: /data}
   delete: {enabled: true}
+  maintenance: {readonly: {enabled: true}, uploadpurging: {enabled: false, age: 1h, interval: 1m, dryrun: true}}
 auth:
   htpasswd: {realm: basic-realm, path: /users}
   token: {realm: https://auth.example.com/token, service: registry.example.com, issuer: auth server}
@@ -47,6 +48,7 @@ http:
   host: https://registry.example.com:5000/
   secret: asecretforlocaldevelopment
   draintimeout: 30s
+  relativeurls: true
   tls: {letsencrypt: {cachefile: /acme, email: a@example.com, hosts: [registry.example.com], directoryurl: "https://ca.example.com/dir"}}
   debug: {addr: "localhost:5001", prometheus: {enabled: true, path: /metrics}}
 gateway:
@@ -61,19 +63,21 @@ tokenserver:
 etcd: {endpoints: ["https://etcd.example.com:2379", "10.0.0.1:2379"], prefix: /other/}
 index: {path: /index}
 `), nil)
-	if text := outcome(warnings, err); text != "warning config.yml:9: auth.token: no effect: /other/auth/registry in etcd decides\n" {
+	if text := outcome(warnings, err); text != "warning config.yml:10: auth.token: no effect: /other/auth/registry in etcd decides\n" {
 		t.Fatal(text)
 	}
 	want := &Config{
 		Version: "0.1",
 		Log:     Log{Level: "debug", Formatter: "json", AccessLog: AccessLog{Disabled: true}},
-		Storage: Storage{Filesystem: &Filesystem{RootDirectory: "/data"}, Delete: Delete{Enabled: true}},
+		Storage: Storage{Filesystem: &Filesystem{RootDirectory: "/data"}, Delete: Delete{Enabled: true}, Maintenance: Maintenance{
+			ReadOnly: ReadOnly{Enabled: true}, UploadPurging: UploadPurging{Age: time.Hour, Interval: time.Minute, DryRun: true},
+		}},
 		Auth: Auth{
 			Htpasswd: &Htpasswd{Realm: "basic-realm", Path: "/users"},
 			Token:    &Token{Realm: "https://auth.example.com/token", Service: "registry.example.com", Issuer: "auth server"},
 		},
 		HTTP: HTTP{
-			Addr: "127.0.0.1:5000", Host: "https://registry.example.com:5000", Secret: "asecretforlocaldevelopment", DrainTimeout: 30 * time.Second,
+			Addr: "127.0.0.1:5000", Host: "https://registry.example.com:5000", Secret: "asecretforlocaldevelopment", DrainTimeout: 30 * time.Second, RelativeURLs: true,
 			TLS: TLS{LetsEncrypt: LetsEncrypt{
 				CacheFile: "/acme", Email: "a@example.com", Hosts: []string{"registry.example.com"}, DirectoryURL: "https://ca.example.com/dir",
 			}},

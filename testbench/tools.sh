@@ -26,6 +26,7 @@ go_programs() {
 		govulncheck        v1.8.0    golang.org/x/vuln/cmd/govulncheck
 		versitygw          v1.8.0    github.com/versity/versitygw/cmd/versitygw
 		minio              v0.0.0-20260212201848-7aac2a2c5b7c github.com/minio/minio
+		registry           v3.1.2    github.com/distribution/distribution/v3/cmd/registry
 	TABLE
 }
 
@@ -35,6 +36,7 @@ debian_programs() {
 		skopeo skopeo
 		podman podman
 		curl   curl
+		docker-registry docker-registry
 	TABLE
 }
 

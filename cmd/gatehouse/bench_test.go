@@ -39,7 +39,7 @@ func newBench(b *testing.B) *bench {
 	cfg.HTTP.Addr = "127.0.0.1:0"
 	cfg.Log.AccessLog.Disabled = true
 	fatal(b, os.MkdirAll(cfg.DataDir(), 0o700))
-	fatal(b, tokenserver.NewHtpasswdFile(cfg.Auth.Htpasswd.Path).Add(administrator, alicesWords))
+	fatal(b, tokenserver.NewHtpasswdFile(cfg.Auth.Htpasswd.Path).Add(adminName, alicesWords))
 	s, err := newServer(b.Context(), cfg, slog.New(slog.DiscardHandler))
 	fatal(b, err)
 	ctx, stop := context.WithCancel(context.Background())
@@ -68,7 +68,7 @@ func newBench(b *testing.B) *bench {
 func (n *bench) getToken() []byte {
 	r, err := http.NewRequest("GET", n.url+"/token?service=gatehouse&scope=repository:a:pull,push", nil)
 	fatal(n, err)
-	r.SetBasicAuth(administrator, alicesWords)
+	r.SetBasicAuth(adminName, alicesWords)
 	answer, err := n.Do(r)
 	fatal(n, err)
 	defer answer.Body.Close()

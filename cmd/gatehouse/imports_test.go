@@ -20,6 +20,8 @@ var bans = []struct{ from, to, why string }{
 	{"registry/...", "gatehouse/certs", "TLS ends in the gateway"},
 	{"gateway", "gatehouse/registry/...", "the gateway knows handlers, so that a foreign registry can stand behind it"},
 	{"gateway", "gatehouse/tokenserver/...", "the gateway knows handlers, so that a foreign token server can stand behind it"},
+	{"registry/adopt", "gatehouse/registry", "adoption fills the index; it serves nobody"},
+	{"registry/fsck", "gatehouse/registry", "fsck compares what is stored; it serves nobody"},
 	{"certs", "gatehouse/gateway", "the gateway serves certificates; where they come from does not depend on it"},
 	{"certs", "gatehouse/registry/...", "certificates have nothing to do with images"},
 	{"registry/driver/...", "gatehouse/registry/index/...", "a driver keeps bytes and knows no names"},

@@ -96,7 +96,7 @@ REGISTRY_CONFIGURATION_PATH, else by --data.`,
 	root.SetErr(p.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringVar(&p.data, "data", "gatehouse-data", "folder of the embedded default, used where there is no CONFIG")
-	root.AddCommand(p.serveVerb(), p.versionVerb(), p.userVerb(), p.configVerb(),
+	root.AddCommand(p.serveVerb(), p.versionVerb(), p.userVerb(), p.configVerb(), p.adoptVerb(), p.fsckVerb(),
 		&cobra.Command{Use: "exit-codes", Short: "The exit codes, for scripts", Long: exitCodesHelp})
 	return root
 }
@@ -127,6 +127,9 @@ func (p *program) config(args []string) (*configs.Config, error) {
 func (p *program) load(args []string) (*configs.Config, []configs.Warning, error) {
 	if path := p.configPath(args); path != "" {
 		return configs.Load(path, p.environ)
+	}
+	if p.data == "" {
+		return nil, nil, errors.New("--data is empty: name a folder")
 	}
 	return configs.Default(p.data, p.environ)
 }

@@ -7,16 +7,16 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"os"
-	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 
 	"gatehouse/certs"
 	"gatehouse/configs"
 	"gatehouse/gateway"
 	"gatehouse/registry"
+	"gatehouse/registry/store"
 )
 
 func (p *program) serveVerb() *cobra.Command {
@@ -37,30 +37,27 @@ variables override either.`,
 
 // serve reads the configuration and runs what it describes.
 func (p *program) serve(ctx context.Context, args []string) error {
+	if p.addr != "" {
+		p.environ = append(p.environ, "REGISTRY_HTTP_ADDR="+p.addr)
+	}
 	cfg, err := p.config(args)
 	if err != nil {
 		return err
 	}
-	if p.addr != "" {
-		cfg.HTTP.Addr = p.addr
-	}
-	password, page := "", false
-	if embedded := p.configPath(args) == ""; embedded && cfg.Auth.Htpasswd != nil {
-		if password, err = ensureAdministrator(cfg.Auth.Htpasswd.Path); err != nil {
+	embedded := p.configPath(args) == ""
+	admin := administrator{}
+	if embedded {
+		if admin, err = ensureAdministrator(cfg); err != nil {
 			return err
 		}
-		page = true
 	}
 	s, err := newServer(ctx, cfg, newLogger(cfg.Log, p.stderr))
 	if err != nil {
-		if password != "" { // nobody has seen it: the next start makes another
-			err = errors.Join(err, os.Remove(cfg.Auth.Htpasswd.Path))
-		}
-		return err
+		return errors.Join(err, admin.forget())
 	}
 	defer s.close()
-	if page {
-		if err := p.showStartPage(s, password); err != nil {
+	if embedded {
+		if err := p.showStartPage(s, admin); err != nil {
 			return err
 		}
 	}
@@ -90,6 +87,9 @@ func newServer(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *s
 		}
 	}()
 	if s.storage, err = openStorage(ctx, cfg, log); err != nil {
+		return nil, err
+	}
+	if err := s.adopter.Start(ctx); err != nil {
 		return nil, err
 	}
 	if s.certs, err = newCerts(cfg, s.dataDir, log); err != nil {
@@ -141,9 +141,9 @@ func (s *server) newRegistry() (*registry.Registry, error) {
 	}
 	o := registry.Options{
 		Index: s.index, Store: s.store, Auth: s.auth.forRegistry(s.origin), Secret: secret,
-		Delete: s.cfg.Storage.Delete.Enabled, Observe: gateway.SetAccount, Log: s.log,
+		Delete: s.cfg.Storage.Delete.Enabled, Adopt: s.adopter.Touch, Observe: gateway.SetAccount, Log: s.log,
 	}
-	if s.origin.Host != nil {
+	if s.origin.Host != nil && !s.cfg.HTTP.RelativeURLs {
 		o.Origin = s.origin.Of
 	}
 	return registry.New(o), nil
@@ -170,34 +170,42 @@ func (s *server) newGateway() (*gateway.Server, error) {
 // run runs the parts until ctx is done or one of them fails: first the gateway stops, when no request is left the others.
 func (s *server) run(ctx context.Context) error {
 	s.log.Info("serving", "addr", s.gateway.Addr().String(), "tls", s.certs != nil, "version", version())
-	background, stop := context.WithCancelCause(context.WithoutCancel(ctx))
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	parts, background := errgroup.WithContext(background)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var parts sync.WaitGroup
-	start := func(name string, run func(context.Context) error) {
-		parts.Go(func() {
+	defer context.AfterFunc(background, cancel)()
+	for name, run := range s.parts() {
+		parts.Go(func() error {
 			if err := run(background); err != nil {
-				stop(fmt.Errorf("%s: %w", name, err))
-				cancel()
+				return fmt.Errorf("%s: %w", name, err)
 			}
+			return nil
 		})
 	}
-	start("links", s.projector.Run)
-	if s.certs != nil {
-		start("certificates", s.certs.Run)
-	}
-	if s.auth != nil && s.auth.etcd != nil {
-		start("etcd", s.auth.etcd.Run)
-	}
-	if s.debug != nil {
-		start("debug listener", s.debug.Run)
-	}
 	err := s.gateway.Run(ctx)
-	stop(nil)
-	parts.Wait()
-	if cause := context.Cause(background); cause != nil && !errors.Is(cause, context.Canceled) {
-		err = errors.Join(err, cause)
-	}
+	stop()
+	err = errors.Join(err, parts.Wait())
 	s.log.Info("stopped")
 	return err
+}
+
+// parts returns what runs beside the gateway, by name.
+func (s *server) parts() map[string]func(context.Context) error {
+	parts := map[string]func(context.Context) error{"links": s.projector.Run, "adoption": s.adopter.Run}
+	if m := s.cfg.Storage.Maintenance; m.UploadPurging.Enabled && !m.ReadOnly.Enabled {
+		p := store.Purging{Age: m.UploadPurging.Age, Interval: m.UploadPurging.Interval, DryRun: m.UploadPurging.DryRun}
+		parts["upload purging"] = func(ctx context.Context) error { return s.store.Purge(ctx, p) }
+	}
+	if s.certs != nil {
+		parts["certificates"] = s.certs.Run
+	}
+	if s.auth != nil && s.auth.etcd != nil {
+		parts["etcd"] = s.auth.etcd.Run
+	}
+	if s.debug != nil {
+		parts["debug listener"] = s.debug.Run
+	}
+	return parts
 }

@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/configs"
 	"gatehouse/durable"
+	"gatehouse/registry/adopt"
 	"gatehouse/registry/driver"
 	"gatehouse/registry/driver/filesystem"
 	"gatehouse/registry/driver/inmemory"
@@ -32,6 +33,7 @@ type storage struct {
 	index     *index.Index
 	store     *store.Store
 	projector *tree.Projector
+	adopter   *adopt.Adopter
 }
 
 // openStorage opens what the configuration names; everything is there and readable when it returns.
@@ -68,6 +70,7 @@ func openStorage(ctx context.Context, cfg *configs.Config, log *slog.Logger) (st
 	}
 	st.store = store.New(st.driver, time.Now, log)
 	st.projector = tree.NewProjector(st.index, st.driver, log)
+	st.adopter = adopt.New(st.index, st.driver, time.Now, log)
 	return st, nil
 }
 
@@ -84,9 +87,6 @@ func openDriver(cfg configs.Storage) (driver.Driver, error) {
 
 // close releases what is open, in the order opposite to opening.
 func (st *storage) close() {
-	if st.store != nil {
-		st.store.Close()
-	}
 	if st.db != nil {
 		st.db.Close()
 	}
