@@ -123,14 +123,13 @@ func TestRestingUploads(t *testing.T) {
 // TestPushingRepairs: what was just verified takes the place of what is there, even where that has the right size.
 func TestPushingRepairs(t *testing.T) {
 	d := inmemory.New()
-	s := newStore(d)
 	const content = "hello"
 	dgst := digest.FromString(content)
 	for _, damaged := range []string{content, "hell", "hellO", ""} {
 		if err := d.WriteFile(t.Context(), tree.Blob(dgst), []byte(damaged)); err != nil {
 			t.Fatal(err)
 		}
-		s = newStore(d)
+		s := newStore(d) // another one has no memory of the upload
 		u := upload(t, s)
 		appendString(t, u, content)
 		commit(t, s, u, content)
