@@ -76,11 +76,33 @@ func (k *checker) check() {
 }
 
 func (k *checker) storage() {
-	switch s := k.c.Storage; {
-	case s.Filesystem == nil && s.InMemory == nil:
-		k.errorf("storage", "no driver; name one of filesystem and inmemory")
-	case s.Filesystem != nil && s.InMemory != nil:
-		k.errorf("storage", "more than one driver: filesystem and inmemory")
+	s := k.c.Storage
+	var named []string
+	for _, driver := range []struct {
+		name string
+		set  bool
+	}{{"filesystem", s.Filesystem != nil}, {"inmemory", s.InMemory != nil}, {"s3", s.S3 != nil}} {
+		if driver.set {
+			named = append(named, driver.name)
+		}
+	}
+	switch {
+	case len(named) == 0:
+		k.errorf("storage", "no driver; name one of "+drivers)
+	case len(named) > 1:
+		k.errorf("storage", "more than one driver: %s", strings.Join(named, " and "))
+	}
+	if s.S3 == nil {
+		return
+	}
+	if s.S3.Bucket == "" {
+		k.errorf("storage.s3.bucket", "missing; name the bucket")
+	}
+	if s.S3.Region == "" && s.S3.RegionEndpoint == "" {
+		k.errorf("storage.s3.region", "missing; name a region of AWS, or another server by storage.s3.regionendpoint")
+	}
+	if k.c.Index.Path == "" {
+		k.errorf("index.path", "missing; with storage.s3 names are kept in a file on this machine, such as /var/lib/gatehouse/index.db")
 	}
 }
 

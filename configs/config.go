@@ -42,6 +42,7 @@ type AccessLog struct {
 // Storage says where bytes are kept. Exactly one driver is set.
 type Storage struct {
 	Filesystem *Filesystem `yaml:"filesystem"`
+	S3         *S3         `yaml:"s3"`
 	InMemory   *InMemory   `yaml:"inmemory"`
 	Delete     Delete      `yaml:"delete"`
 	// Maintenance is what happens to the storage beside serving it.
@@ -52,6 +53,36 @@ type Storage struct {
 type Filesystem struct {
 	// RootDirectory is the folder above docker/registry/v2. Default /var/lib/registry, as distribution's.
 	RootDirectory string `yaml:"rootdirectory"`
+}
+
+// S3 is the driver that keeps distribution's tree in a bucket of S3 or of a server that speaks its protocol. Names are kept on this
+// machine, in the file that index.path must name. Keys and defaults are distribution's; package registry/driver/s3 says what
+// each does.
+type S3 struct {
+	AccessKey                   string `yaml:"accesskey"`
+	SecretKey                   Secret `yaml:"secretkey"`
+	Region                      string `yaml:"region"`
+	RegionEndpoint              string `yaml:"regionendpoint"` // implies forcepathstyle
+	Bucket                      string `yaml:"bucket"`
+	RootDirectory               string `yaml:"rootdirectory"`
+	Secure                      *bool  `yaml:"secure"` // default true
+	SkipVerify                  bool   `yaml:"skipverify"`
+	ForcePathStyle              bool   `yaml:"forcepathstyle"`
+	UseDualStack                bool   `yaml:"usedualstack"`
+	Accelerate                  bool   `yaml:"accelerate"`
+	UseFIPSEndpoint             bool   `yaml:"usefipsendpoint"`
+	Encrypt                     bool   `yaml:"encrypt"`
+	KeyID                       string `yaml:"keyid"`
+	StorageClass                string `yaml:"storageclass"`
+	ObjectACL                   string `yaml:"objectacl"`
+	UserAgent                   string `yaml:"useragent"`
+	ChunkSize                   int    `yaml:"chunksize"` // bytes
+	MultipartCopyChunkSize      int    `yaml:"multipartcopychunksize"`
+	MultipartCopyMaxConcurrency int    `yaml:"multipartcopymaxconcurrency"`
+	MultipartCopyThresholdSize  int    `yaml:"multipartcopythresholdsize"`
+	RedirectEndpoint            string `yaml:"redirectendpoint"`
+	V4Auth                      *bool  `yaml:"v4auth"`   // no effect: requests are always signed with version 4
+	LogLevel                    string `yaml:"loglevel"` // no effect
 }
 
 // InMemory is the driver that forgets everything when the server stops: for tests.
@@ -225,6 +256,7 @@ type Etcd struct {
 
 // Index is where gatehouse keeps names.
 type Index struct {
-	// Path of the file. Default: gatehouse/index.db in the storage root.
+	// Path of the file. Default: gatehouse/index.db in the storage root. Required with storage.s3: what else the server keeps is
+	// in the same folder then.
 	Path string `yaml:"path"`
 }

@@ -82,7 +82,7 @@ func (d *decoder) unknown(e entry, s *schema, path string) {
 	if meant != "" {
 		text += "; did you mean " + meant + "?"
 	} else if s.path == "storage" {
-		text = "unknown key or storage driver; supported drivers are filesystem and inmemory"
+		text = "unknown key or storage driver; supported drivers are " + drivers
 	}
 	d.p.errorf(e.at, join(path, quoteKey(e.key)), "%s", text)
 	if s.named { // it may have been meant as the driver: say no more of a missing one

@@ -28,7 +28,8 @@ type foreignKey struct {
 }
 
 const (
-	noDriver      = "this storage driver is not supported in this version; supported are filesystem and inmemory"
+	drivers       = "filesystem, s3 and inmemory"
+	noDriver      = "this storage driver is not supported in this version; supported are " + drivers
 	ownTokens     = "gatehouse signs and verifies its own tokens; tokens of another issuer are not supported in this version: remove the key"
 	noClientCerts = "client certificates are not supported in this version"
 	noProxy       = "a pull-through cache is not supported in this version"
@@ -44,8 +45,7 @@ var foreignKeys = []foreignKey{
 	{path: "log.reportcaller", fine: []string{"false"}},
 
 	{path: "storage.filesystem.maxthreads", why: "the file system is used without a limit on threads"},
-	{path: "storage.s3", treat: always, why: noDriver},
-	{path: "storage.s3aws", treat: always, why: noDriver},
+	{path: "storage.s3aws", treat: always, why: "write it as storage.s3"},
 	{path: "storage.gcs", treat: always, why: noDriver},
 	{path: "storage.azure", treat: always, why: noDriver},
 	{path: "storage.swift", treat: always, why: noDriver},

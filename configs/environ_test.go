@@ -111,7 +111,7 @@ func TestBadVariables(t *testing.T) {
 		{"REGISTRY_ETCD_ENDPOINTS_X=a:1", `REGISTRY_ETCD_ENDPOINTS_X: etcd.endpoints: an item of a list is named by its number, from 0`},
 		{"REGISTRY_ETCD_ENDPOINTS_-1=a:1", `REGISTRY_ETCD_ENDPOINTS_-1: etcd.endpoints: an item of a list is named by its number, from 0`},
 		{"REGISTRY_TOKENSERVER_ACCESS_0=", `REGISTRY_TOKENSERVER_ACCESS_0: tokenserver.access[0]: an item cannot be unset; set the whole list`},
-		{"REGISTRY_STORAGE_S3_SECRETKEY=hunter2", `REGISTRY_STORAGE_S3_SECRETKEY: storage.s3: ` + noDriver},
+		{"REGISTRY_STORAGE_GCS_KEYFILE=hunter2", `REGISTRY_STORAGE_GCS_KEYFILE: storage.gcs: ` + noDriver},
 		{"REGISTRY_PROXY_REMOTEURL=https://u:hunter2@example.com", `REGISTRY_PROXY_REMOTEURL: proxy.remoteurl: a pull-through cache is not supported in this version`},
 		{"REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL=http://x", `REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL: notifications.endpoints: notifications are not supported in this version, and somebody may rely on them: remove the endpoints or disable each`},
 		{"REGISTRY_ETCD_ENDPOINTS=['https://u:hunter2@etcd:1']", `REGISTRY_ETCD_ENDPOINTS: etcd.endpoints[0]: a URL with a user or password in it; write it like https://etcd.example.com:2379`},

@@ -157,10 +157,14 @@ func (c *Config) complete(embedded bool) {
 }
 
 // DataDir is the folder for what gatehouse keeps beside distribution's tree: index.db, keys/, ca/, acme/, htpasswd,
-// lastgood/. It is empty for storage in memory: then the caller chooses a temporary folder.
+// lastgood/: in the root of a file system, else where index.path is. It is empty for storage in memory: then the caller
+// chooses a temporary folder.
 func (c *Config) DataDir() string {
-	if c.Storage.Filesystem == nil {
-		return ""
+	switch {
+	case c.Storage.Filesystem != nil:
+		return filepath.Join(c.Storage.Filesystem.RootDirectory, "gatehouse")
+	case c.Storage.S3 != nil && c.Index.Path != "":
+		return filepath.Dir(c.Index.Path)
 	}
-	return filepath.Join(c.Storage.Filesystem.RootDirectory, "gatehouse")
+	return ""
 }

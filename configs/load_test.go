@@ -127,7 +127,11 @@ func TestForms(t *testing.T) {
 		text string
 		ok   func(*Config) bool
 	}{
-		"version as text":       {`{version: "0.1", storage: inmemory}`, func(c *Config) bool { return c.Storage.InMemory != nil && c.DataDir() == "" && c.Index.Path == "" }},
+		"version as text": {`{version: "0.1", storage: inmemory}`, func(c *Config) bool { return c.Storage.InMemory != nil && c.DataDir() == "" && c.Index.Path == "" }},
+		"s3": {"version: 0.1\nstorage: {s3: {bucket: b, regionendpoint: \"minio:9000\", accesskey: a, secretkey: hunter2, secure: no, v4auth: true, chunksize: 5242880, rootdirectory: /x}}\nindex: {path: /var/lib/gatehouse/index.db}", func(c *Config) bool {
+			s := c.Storage.S3
+			return s.Bucket == "b" && s.RegionEndpoint == "minio:9000" && s.SecretKey == "hunter2" && !*s.Secure && *s.V4Auth && s.ChunkSize == 5<<20 && c.DataDir() == "/var/lib/gatehouse"
+		}},
 		"driver without value":  {"version: 0.1\nstorage:\n  inmemory:\n", func(c *Config) bool { return c.Storage.InMemory != nil }},
 		"driver with a null":    {"version: 0.1\nstorage:\n  filesystem: ~\n", func(c *Config) bool { return c.Storage.Filesystem.RootDirectory == "/var/lib/registry" }},
 		"auth none":             {"version: 0.1\nstorage: inmemory\nauth: none", func(c *Config) bool { return c.Auth == Auth{} }},

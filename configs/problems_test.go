@@ -10,10 +10,10 @@ func TestProblems(t *testing.T) {
 	for _, test := range []struct{ name, text, want string }{
 		{"empty", "", `
 error config.yml: version: missing; the file must say version: 0.1
-error config.yml: storage: no driver; name one of filesystem and inmemory`},
+error config.yml: storage: no driver; name one of filesystem, s3 and inmemory`},
 		{"no section", "gatehouse", `
 error config.yml: version: missing; the file must say version: 0.1
-error config.yml: storage: no driver; name one of filesystem and inmemory
+error config.yml: storage: no driver; name one of filesystem, s3 and inmemory
 error config.yml:1: wants a section (lines of key: value), not a single value`},
 		{"not YAML", "version: 0.1\nstorage: [", `
 error config.yml:2: not valid YAML: did not find expected node content`},
@@ -65,11 +65,12 @@ error config.yml:3: a YAML tag that means nothing here; put quotes around a valu
 		{"alias of itself", "version: 0.1\nstorage: inmemory\nhttp: &l {tls: {key: *l}}\n", `
 error config.yml:3: an alias inside of what it stands for`},
 		{"unsupported drivers", "version: 0.1\nstorage: {s3: {bucket: b, secretkey: hunter2}}\n", `
-error config.yml:2: storage.s3: this storage driver is not supported in this version; supported are filesystem and inmemory`},
+error config.yml: index.path: missing; with storage.s3 names are kept in a file on this machine, such as /var/lib/gatehouse/index.db
+error config.yml:2: storage.s3.region: missing; name a region of AWS, or another server by storage.s3.regionendpoint`},
 		{"unsupported driver by name", "version: 0.1\nstorage: gcs\n", `
-error config.yml:2: storage.gcs: this storage driver is not supported in this version; supported are filesystem and inmemory`},
+error config.yml:2: storage.gcs: this storage driver is not supported in this version; supported are filesystem, s3 and inmemory`},
 		{"unknown driver", "version: 0.1\nstorage: tape\n", `
-error config.yml:2: storage.tape: unknown key or storage driver; supported drivers are filesystem and inmemory`},
+error config.yml:2: storage.tape: unknown key or storage driver; supported drivers are filesystem, s3 and inmemory`},
 		{"two drivers", "version: 0.1\nstorage: {filesystem: , inmemory: }\n", `
 error config.yml:2: storage: more than one driver: filesystem and inmemory`},
 		{"unknown auth", "version: 0.1\nstorage: inmemory\nauth: htpaswd\n", `

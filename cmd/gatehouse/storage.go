@@ -15,8 +15,6 @@ import (
 	"gatehouse/durable"
 	"gatehouse/registry/adopt"
 	"gatehouse/registry/driver"
-	"gatehouse/registry/driver/filesystem"
-	"gatehouse/registry/driver/inmemory"
 	"gatehouse/registry/index"
 	"gatehouse/registry/index/kv"
 	"gatehouse/registry/index/kv/bolt"
@@ -53,7 +51,7 @@ func openStorage(ctx context.Context, cfg *configs.Config, log *slog.Logger) (st
 	if err := durable.MkdirAll(st.dataDir, 0o700); err != nil {
 		return st, fmt.Errorf("make the data folder: %w", err)
 	}
-	if st.driver, err = openDriver(cfg.Storage); err != nil {
+	if st.driver, err = openDriver(ctx, cfg.Storage); err != nil {
 		return st, err
 	}
 	path := cfg.Index.Path
@@ -72,17 +70,6 @@ func openStorage(ctx context.Context, cfg *configs.Config, log *slog.Logger) (st
 	st.projector = tree.NewProjector(st.index, st.driver, log)
 	st.adopter = adopt.New(st.index, st.driver, time.Now, log)
 	return st, nil
-}
-
-// openDriver chooses the driver.
-func openDriver(cfg configs.Storage) (driver.Driver, error) {
-	switch {
-	case cfg.Filesystem != nil:
-		return filesystem.New(cfg.Filesystem.RootDirectory)
-	case cfg.InMemory != nil:
-		return inmemory.New(), nil
-	}
-	return nil, configError{errors.New("storage names no driver")}
 }
 
 // close releases what is open, in the order opposite to opening.

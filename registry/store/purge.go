@@ -91,14 +91,19 @@ func (s *Store) purgeUploads(ctx context.Context, repo string, p Purging, remove
 	return nil
 }
 
+// purgeUpload removes an upload that rested for long. Storage may be slow to say that, and whoever goes on with it meanwhile has
+// to find it free: so it is taken only to be removed, and looked at again then.
 func (s *Store) purgeUpload(ctx context.Context, repo, id string, p Purging) (bool, error) {
+	rested, err := s.rested(ctx, repo, id)
+	if err != nil || rested < p.Age {
+		return false, err
+	}
 	session := s.session(repo, id)
 	if !session.mu.TryLock() {
 		return false, nil
 	}
 	defer session.mu.Unlock()
-	rested, err := s.rested(ctx, repo, id)
-	if err != nil || rested < p.Age {
+	if rested, err = s.rested(ctx, repo, id); err != nil || rested < p.Age {
 		return false, err
 	}
 	if p.DryRun {

@@ -45,6 +45,7 @@ func TestResumeAfterKill(t *testing.T) {
 				holds(t, d, "up/1/data", data[:saved])
 				_, err = w.Write(random(minPart + 10)) // of which a part is sent, and nothing saved
 				must(t, err)
+				w.(*writer).sender.wait() // a process that is killed sends nothing later
 			}
 			d := newDriver(t, o)
 			w, err := d.Append(t.Context(), "up/1/data", int64(saved))
@@ -94,13 +95,15 @@ func TestAppendToPlain(t *testing.T) {
 
 // TestMemory lets no part arrive: Writers hold a buffer each, and there are partsInFlight more; nothing else is taken.
 func TestMemory(t *testing.T) {
-	const writers = 3
+	const writers = 2
 	s := testbench.StartVersityGW(t)
 	p := newProxy(t, s.Endpoint)
 	o := options(s)
 	o.RegionEndpoint = p.URL
 	d := newDriver(t, o)
 	open := make(chan struct{})
+	release := sync.OnceFunc(func() { close(open) })
+	defer release()
 	p.gate = func(r *http.Request) {
 		if r.Method == http.MethodPut && (strings.HasSuffix(r.URL.Path, ".tmp") || r.URL.Query().Has("partNumber")) {
 			<-open
@@ -119,7 +122,7 @@ func TestMemory(t *testing.T) {
 		must(t, err)
 		group.Go(func() {
 			piece := random(256 << 10)
-			for range 4 * minPart / len(piece) {
+			for range (partsInFlight + 2) * minPart / len(piece) { // more than can be on its way, even for one alone
 				n, err := ws[i].Write(piece)
 				taken.Add(int64(n))
 				if err != nil {
@@ -138,7 +141,7 @@ func TestMemory(t *testing.T) {
 	if held, most := d.held.Load(), int64(writers+partsInFlight); held != most || taken.Load() > most*minPart {
 		t.Errorf("%d buffers with %d bytes are held, want %d", held, taken.Load(), most)
 	}
-	close(open)
+	release()
 	group.Wait()
 	for _, w := range ws {
 		must(t, w.Commit(t.Context()))
