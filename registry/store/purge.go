@@ -8,6 +8,7 @@ import (
 	"path"
 	"time"
 
+	"gatehouse/registry/driver"
 	"gatehouse/registry/tree"
 )
 
@@ -41,9 +42,15 @@ func (s *Store) Purge(ctx context.Context, p Purging) error {
 	}
 }
 
-// PurgeOnce is one look of Purge. It returns how many uploads were removed, or would be in a dry run.
+// PurgeOnce is one look of Purge. It returns how many uploads were removed, or would be in a dry run, and counts what the
+// driver itself had left behind.
 func (s *Store) PurgeOnce(ctx context.Context, p Purging) (removed int, err error) {
 	err = s.purgeBelow(ctx, tree.Repositories, p, &removed)
+	if sweeper, ok := s.driver.(driver.Sweeper); ok && err == nil && !p.DryRun {
+		var swept int
+		swept, err = sweeper.Sweep(ctx, p.Age)
+		removed += swept
+	}
 	return removed, err
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"strings"
@@ -86,5 +87,26 @@ func TestPurgeFails(t *testing.T) {
 		if _, err := inner.Stat(t.Context(), path); err != nil {
 			t.Fatalf("fault %d: the upload is gone: %v", k, err)
 		}
+	}
+}
+
+// leaky is a driver that leaves things behind, and says how many.
+type leaky struct {
+	*inmemory.Driver
+	asked time.Duration
+}
+
+func (d *leaky) Sweep(_ context.Context, olderThan time.Duration) (int, error) {
+	d.asked = olderThan
+	return 3, nil
+}
+
+func TestPurgeSweepsTheDriver(t *testing.T) {
+	d := &leaky{Driver: inmemory.New()}
+	if n, err := newStore(d).PurgeOnce(t.Context(), Purging{Age: time.Hour, DryRun: true}); n != 0 || err != nil || d.asked != 0 {
+		t.Errorf("a dry run swept: %d, %v", n, err)
+	}
+	if n, err := newStore(d).PurgeOnce(t.Context(), Purging{Age: time.Hour}); n != 3 || err != nil || d.asked != time.Hour {
+		t.Errorf("swept %d of what was older than %v, %v", n, d.asked, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -284,7 +285,8 @@ func listChanging(t *testing.T, d driver.Driver) {
 			if !slices.IsSorted(names) {
 				return fmt.Errorf("not in order: %q", names)
 			}
-			names = slices.DeleteFunc(names, func(name string) bool { return name == "goes-0" || driver.IsTemp(name) })
+			// What is being made or removed may be seen as a folder for a moment (MinIO).
+			names = slices.DeleteFunc(names, func(name string) bool { return strings.TrimSuffix(name, "/") == "goes-0" || driver.IsTemp(name) })
 			if len(names) != 20 || len(slices.Compact(names)) != 20 {
 				return fmt.Errorf("listed %q, want each of the 20 that stay once", names)
 			}
