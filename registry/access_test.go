@@ -180,6 +180,8 @@ func TestBlobsOfOthers(t *testing.T) {
 		h.want(h.do("POST", "/v2/b/blobs/uploads/?mount="+string(d), nil, bob), 202)
 	}
 	h.want(h.do("GET", "/v2/b/blobs/"+string(secret), nil, bob), 404, codeBlobUnknown)
+	h.want(h.do("POST", "/v2/c/blobs/uploads/?mount="+string(secret), nil, "Authorization: Bearer repository:c:pull,push;repository:a:push"), 202)
+	h.want(h.do("POST", "/v2/c/blobs/uploads/?mount="+string(secret), nil, "Authorization: Bearer repository:c:pull,push;repository:a:pull"), 201)
 	h.want(h.do("POST", "/v2/b/blobs/uploads/?from=a&mount="+string(secret), nil, "Authorization: Bearer repository:b:pull,push;repository:a:pull"), 201)
 }
 

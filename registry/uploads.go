@@ -69,26 +69,53 @@ func (c *call) algorithm() (digest.Algorithm, error) {
 	return "", problem(codeDigestInvalid, "digest-algorithm is sha256 or sha512")
 }
 
-// mount lets the repository serve a blob of another one. What cannot be mounted is no error: it is uploaded then.
+// mount lets the repository serve a blob of another one: the one that is named, else any that the account may pull from. What
+// cannot be mounted is no error: it is uploaded then.
 func (g *Registry) mount(w http.ResponseWriter, c *call, mount, from string) (done bool, err error) {
 	d, err := parseDigest(mount)
 	if err != nil {
 		return false, err
 	}
-	if !validName(from) || !c.grants.allow(repository(from, "pull")) {
-		return false, nil
+	sources := []string{from}
+	if from == "" {
+		if sources, err = g.sources(c, d); err != nil {
+			return false, err
+		}
 	}
-	if err := g.adopt(c.Context(), from, false); err != nil {
-		return false, err
+	for _, from := range sources {
+		if !validName(from) || !c.grants.allow(repository(from, "pull")) {
+			continue
+		}
+		if err := g.adopt(c.Context(), from, false); err != nil {
+			return false, err
+		}
+		switch err := g.Index.Mount(c.Context(), c.name, from, d); {
+		case errors.Is(err, index.ErrBlobUnknown):
+		case err != nil:
+			return false, err
+		default:
+			g.created(w, c, d)
+			return true, nil
+		}
 	}
-	switch err := g.Index.Mount(c.Context(), c.name, from, d); {
-	case errors.Is(err, index.ErrBlobUnknown):
-		return false, nil
-	case err != nil:
-		return false, err
+	return false, nil
+}
+
+// maxSources is in how many repositories a blob is looked for that is mounted from nowhere in particular.
+const maxSources = 100
+
+// sources returns repositories that may have a blob: those in the account's grants, or, for who may do everything, some whose
+// manifests need it.
+func (g *Registry) sources(c *call, d digest.Digest) (names []string, err error) {
+	if c.grants.everything {
+		return g.Index.Users(c.Context(), d, maxSources)
 	}
-	g.created(w, c, d)
-	return true, nil
+	for _, a := range c.grants.access {
+		if a.Type == "repository" && len(names) < maxSources {
+			names = append(names, a.Name)
+		}
+	}
+	return names, nil
 }
 
 // getUpload says how far an upload is.

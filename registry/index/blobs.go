@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 
@@ -74,6 +75,24 @@ func (x *Index) UnlinkBlob(ctx context.Context, repo string, dgst digest.Digest)
 		}
 		return t.event(Event{Kind: LinkChanged, Repository: repo, Digest: dgst})
 	})
+}
+
+// Users returns at most n repositories with a manifest that needs a digest.
+func (x *Index) Users(ctx context.Context, dgst digest.Digest, n int) (repos []string, err error) {
+	err = x.db.View(ctx, func(r kv.Reader) error {
+		prefix := key(kindReference, string(dgst), "")
+		for from := prefix; len(repos) < n; {
+			k, err := anyIn(r, from, kv.End(prefix))
+			if err != nil || k == nil {
+				return err
+			}
+			repo, _, _ := strings.Cut(string(k[len(prefix):]), "\x00")
+			repos = append(repos, repo)
+			from = kv.End(key(kindReference, string(dgst), repo, "")) // one look-up a repository, however many manifests
+		}
+		return nil
+	})
+	return repos, err
 }
 
 // store records that the store holds a digest.

@@ -367,3 +367,21 @@ func TestReferrers(t *testing.T) {
 		t.Errorf("of a repository that is not there: %v, %v", none, err)
 	}
 }
+
+func TestUsers(t *testing.T) {
+	x, ctx := open(t), t.Context()
+	for _, repo := range []string{"a", "a/b", "b", "c"} {
+		for i := range 3 {
+			image(t, x, repo, repo+fmt.Sprint(i), []string{"layer"})
+		}
+	}
+	image(t, x, "d", "other", []string{"other layer"})
+	for n, want := range map[int][]string{0: nil, 2: {"a", "a/b"}, 10: {"a", "a/b", "b", "c"}} {
+		if got, err := x.Users(ctx, dgst("layer"), n); err != nil || !slices.Equal(got, want) {
+			t.Errorf("at most %d: %q, %v; want %q", n, got, err, want)
+		}
+	}
+	if got, err := x.Users(ctx, dgst("nowhere"), 10); err != nil || got != nil {
+		t.Errorf("of what nobody needs: %q, %v", got, err)
+	}
+}

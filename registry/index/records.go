@@ -144,8 +144,11 @@ func must(r kv.Reader, k []byte, meaning error) error {
 }
 
 // anyBelow returns the first key that begins with prefix, or nil.
-func anyBelow(r kv.Reader, prefix []byte) ([]byte, error) {
-	for p, err := range r.Scan(prefix, kv.End(prefix)) {
+func anyBelow(r kv.Reader, prefix []byte) ([]byte, error) { return anyIn(r, prefix, kv.End(prefix)) }
+
+// anyIn returns the first key in [from, to), or nil.
+func anyIn(r kv.Reader, from, to []byte) ([]byte, error) {
+	for p, err := range r.Scan(from, to) {
 		return p.Key, err
 	}
 	return nil, nil
