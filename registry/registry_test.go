@@ -332,6 +332,25 @@ func TestManifestTooLarge(t *testing.T) {
 	h.want(h.do("PUT", "/v2/a/manifests/latest", bytes.NewReader(full), "Content-Type: "+manifest.OCIManifest), 201)
 }
 
+// TestManyMissing: a manifest of a great many digests that are not there costs one look-up each, and the answer names some.
+func TestManyMissing(t *testing.T) {
+	h := newHarness(t, nil)
+	var b strings.Builder
+	fmt.Fprintf(&b, `{"schemaVersion":2,"mediaType":%q,"manifests":[`, manifest.OCIIndex)
+	for i := range 40_000 {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, `{"digest":"sha256:%064x","size":1}`, i)
+	}
+	b.WriteString("]}")
+	a := h.want(h.do("PUT", "/v2/a/manifests/latest", strings.NewReader(b.String()), "Content-Type: "+manifest.OCIIndex), 400, codeManifestBlobUnknown)
+	var doc errorBody
+	if err := json.Unmarshal(a.body, &doc); err != nil || len(doc.Errors) != maxMissing {
+		t.Errorf("%d errors in %d bytes, %v; want %d", len(doc.Errors), len(a.body), err, maxMissing)
+	}
+}
+
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
