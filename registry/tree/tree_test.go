@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"context"
 	_ "crypto/sha512" // for digest.SHA512
 	"errors"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"gatehouse/registry/driver"
+	"gatehouse/registry/driver/drivertest"
 	"gatehouse/registry/driver/inmemory"
 	"gatehouse/registry/index"
 	"gatehouse/registry/index/kv/bolt"
@@ -65,17 +68,51 @@ func files(t *testing.T, d driver.Driver, folder string) map[string]string {
 	return found
 }
 
-func TestProjection(t *testing.T) {
-	ctx := t.Context()
+// newIndex returns an empty index.
+func newIndex(t *testing.T) *index.Index {
+	t.Helper()
 	db, err := bolt.Open(filepath.Join(t.TempDir(), "index.db"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer db.Close()
-	x, err := index.Open(ctx, db, time.Now)
+	t.Cleanup(func() { db.Close() })
+	x, err := index.Open(t.Context(), db, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return x
+}
+
+// TestRunEndsWithATrueTree: whatever is left when the server stops is projected, however much it is; where that fails, Run says so
+// and the events are kept.
+func TestRunEndsWithATrueTree(t *testing.T) {
+	x, memory := newIndex(t), inmemory.New()
+	broken := drivertest.NewFaults(memory, drivertest.Fault{Match: drivertest.On("WriteFile"), Skip: 100, Err: errors.New("disk is away")})
+	const count = eventsAtOnce + 100
+	for i := range count {
+		if err := x.LinkBlob(t.Context(), "a", digest.FromString(strconv.Itoa(i)), 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	log := slog.New(slog.DiscardHandler)
+	if err := NewProjector(x, broken, log).Run(stopped); err == nil {
+		t.Error("the tree is not true, and nobody was told")
+	}
+	if err := NewProjector(x, memory, log).Run(stopped); err != nil {
+		t.Error(err)
+	}
+	if got := len(files(t, memory, repositories)); got != count {
+		t.Errorf("%d links of %d", got, count)
+	}
+	if left, err := x.Events(t.Context(), 1); len(left) > 0 || err != nil {
+		t.Errorf("events left over: %v, %v", left, err)
+	}
+}
+
+func TestProjection(t *testing.T) {
+	ctx, x := t.Context(), newIndex(t)
 	d := inmemory.New()
 	p := NewProjector(x, d, slog.New(slog.DiscardHandler))
 	layer, one, two := digest.FromString("layer"), digest.FromString("one"), digest.FromString("two")

@@ -36,10 +36,3 @@ type Claims struct {
 	ID     string
 	Access []Access
 }
-
-// Grant is what a verified credential, a token or a password, may do.
-type Grant struct {
-	// Account is empty for an anonymous one.
-	Account string
-	Access  []Access
-}
