@@ -17,6 +17,7 @@ require (
 	github.com/prometheus/client_golang v1.25.0 // metrics
 	github.com/rogpeppe/go-internal v1.16.0 // tests: testscript runs the programme in scripts
 	github.com/spf13/cobra v1.10.2 // verbs, help, shell completion
+	github.com/tidwall/btree v1.8.2 // the index: an ordered map whose snapshots cost nothing
 	go.etcd.io/bbolt v1.5.0 // the index on one machine: a B+tree in a file, with transactions
 	go.etcd.io/etcd/client/v3 v3.7.3 // settings that platform teams edit
 	go.uber.org/zap v1.28.0 // certmagic and the etcd client log through it; bridged to log/slog

@@ -12,6 +12,9 @@ import (
 // ErrNotFound is what Get returns for a key that is not there. Any other error says nothing about the key.
 var ErrNotFound = errors.New("key not found")
 
+// ErrNoSpace is a full disk or an exhausted quota. Reading still works, and so does writing once there is space again.
+var ErrNoSpace = errors.New("no space left for the index: free some or raise the quota")
+
 // DB is an ordered key-value store.
 type DB interface {
 	// View runs fn over one consistent state. It writes nothing, waits for no writer and holds up none; but the space of old
@@ -20,8 +23,8 @@ type DB interface {
 	View(ctx context.Context, fn func(Reader) error) error
 
 	// Update runs fn as one transaction: all of its writes or none, as if no other ran at the same time. When Update returns
-	// nil, they are on disk. When fn returns an error, nothing of it is written and Update returns that error as it is. Any
-	// other error leaves open whether the writes took place.
+	// nil, they are on disk. When fn returns an error, nothing of it is written and Update returns that error as it is, as
+	// nothing is written when it returns ErrNoSpace. Any other error leaves open whether the writes took place.
 	//
 	// fn may run more than once and on another goroutine, so it must start over each time and touch nothing but its own
 	// results. It must not call the DB. ctx is looked at before fn is queued; what is queued is carried out.
@@ -43,7 +46,8 @@ type Reader interface {
 // Writer reads and writes in a transaction, and reads its own writes.
 type Writer interface {
 	Reader
-	// Put sets key to value and keeps copies of both. An empty key is an error.
+	// Put sets key to value and keeps copies of both. An empty key is an error, and so is one of more than 32 KiB, or a value
+	// of more than 64 MiB.
 	Put(key, value []byte) error
 	// Delete removes key. A key that is not there is no error.
 	Delete(key []byte) error

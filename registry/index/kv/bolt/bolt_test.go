@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"gatehouse/registry/index/kv"
@@ -84,10 +86,10 @@ func TestCutShort(t *testing.T) {
 
 // TestGroupCommit holds the disk, queues transactions, and sees them share one commit.
 func TestGroupCommit(t *testing.T) {
-	db := open(t, filepath.Join(t.TempDir(), "index.db"))
-	defer db.Close()
+	d := newDrive()
+	db, _ := start(t, d, func(o *options) { o.memory = 1 << 30 })
 	db.lead <- struct{}{} // nobody else may commit
-	start := db.bolt.Stats()
+	d.takeSyncs()
 	errs := make(chan error)
 	const n = 100
 	for i := range n {
@@ -105,25 +107,71 @@ func TestGroupCommit(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	// A commit writes its pages one by one: 100 keys fit in a few, 100 commits would take hundreds.
-	end := db.bolt.Stats()
-	if writes := end.TxStats.GetWrite() - start.TxStats.GetWrite(); writes > 10 {
-		t.Errorf("%d page writes for %d transactions: they did not share a commit", writes, n)
+	if syncs := d.takeSyncs(); syncs != 1 {
+		t.Errorf("%d syncs for %d transactions that were waiting", syncs, n)
 	}
 }
 
-func BenchmarkUpdate(b *testing.B) {
-	db := open(b, filepath.Join(b.TempDir(), "index.db"))
-	defer db.Close()
-	b.SetParallelism(16)
-	b.RunParallel(func(pb *testing.PB) {
-		for i := 0; pb.Next(); i++ {
-			key := []byte("key" + strconv.Itoa(i%1000))
-			if err := db.Update(b.Context(), func(w kv.Writer) error { return w.Put(key, key) }); err != nil {
-				b.Error(err)
-			}
+// TestLimits: what bbolt could not take is refused when it is written, not when a checkpoint comes to it.
+func TestLimits(t *testing.T) {
+	db, path := start(t, newDrive(), nil)
+	for _, size := range []int{maxKey, maxKey + 1} {
+		err := db.Update(t.Context(), func(w kv.Writer) error { return w.Put(make([]byte, size), nil) })
+		if (err != nil) != (size > maxKey) {
+			t.Errorf("a key of %d bytes: %v", size, err)
 		}
-	})
+		must(t, db.Update(t.Context(), func(w kv.Writer) error { return w.Delete(make([]byte, maxKey+1)) }))
+	}
+	err := db.Update(t.Context(), func(w kv.Writer) error { return w.Put([]byte("a"), make([]byte, maxValue+1)) })
+	if err == nil {
+		t.Error("a value that is too large was taken")
+	}
+	finds(t, copyIndex(t, path), pairs{string(make([]byte, maxKey)): ""})
+}
+
+// TestClosed: a closed index refuses what comes later.
+func TestClosed(t *testing.T) {
+	db := open(t, filepath.Join(t.TempDir(), "index.db"))
+	must(t, db.Close())
+	if err := (pairs{"a": "1"}).set(db); err == nil {
+		t.Error("committed after Close")
+	}
+	if err := db.View(t.Context(), func(kv.Reader) error { return nil }); err == nil {
+		t.Error("read after Close")
+	}
+	must(t, db.Close())
+}
+
+func BenchmarkUpdate(b *testing.B) {
+	for _, writers := range []int{1, 16} {
+		b.Run(strconv.Itoa(writers), func(b *testing.B) {
+			db := open(b, filepath.Join(b.TempDir(), "index.db"))
+			defer db.Close()
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			var wg sync.WaitGroup
+			for w := range writers {
+				wg.Go(func() {
+					value := make([]byte, 150)
+					for i := w << 20; left.Add(-1) >= 0; i++ {
+						err := db.Update(b.Context(), func(w kv.Writer) error { // about what a pushed blob writes
+							for k := range 4 {
+								if err := w.Put([]byte(strconv.Itoa(k)+"/"+strconv.Itoa(i*7919%1000003)), value); err != nil {
+									return err
+								}
+							}
+							return nil
+						})
+						if err != nil {
+							b.Error(err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+		})
+	}
 }
 
 func BenchmarkView(b *testing.B) {

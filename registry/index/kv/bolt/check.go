@@ -35,7 +35,7 @@ func checkSize(path string) error {
 		}
 	}
 	if least == 0 || info.Size() < least {
-		return fmt.Errorf("%s has %d bytes of at least %d: it was cut short or is no index; restore it from a backup, or move it away and the index is made anew from the tree, without the history of tags",
+		return fmt.Errorf("%s has %d bytes of at least %d: it was cut short or is no index; restore it from a backup, or move it and its journal away and the index is made anew from the tree, without the history of tags",
 			path, info.Size(), max(least, 4*4096))
 	}
 	return nil

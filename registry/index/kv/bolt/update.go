@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"go.etcd.io/bbolt"
-
 	"gatehouse/registry/index/kv"
 )
 
@@ -17,6 +15,8 @@ type update struct {
 	died any           // what fn panicked with
 	done chan struct{} // closed when the outcome is known
 }
+
+var errClosed = errors.New("the index is closed")
 
 // Update is kv.DB's.
 func (db *DB) Update(ctx context.Context, fn func(kv.Writer) error) error {
@@ -44,37 +44,81 @@ func (db *DB) Update(ctx context.Context, fn func(kv.Writer) error) error {
 	}
 }
 
-// commit carries out what is queued in one bbolt transaction, and tells each its outcome.
-func (db *DB) commit() {
+// commit carries out what is queued, and tells each its outcome. It returns false when nothing was queued.
+func (db *DB) commit() bool {
 	batch := db.take()
 	if len(batch) == 0 {
-		return
+		return false
 	}
-	err := db.bolt.Update(func(tx *bbolt.Tx) error {
-		b := tx.Bucket(bucket)
-		written := false
-		for _, u := range batch {
-			changed, err := u.run(b)
-			if err != nil {
-				return err
-			}
-			written = written || changed
+	err := db.ready()
+	if err == nil {
+		err = db.write(batch)
+		if errors.Is(err, kv.ErrNoSpace) && db.drain() == nil { // the journal begins anew in the room that it has
+			err = db.write(batch)
 		}
-		if !written {
-			return errNothing
-		}
-		return nil
-	})
+	}
 	for _, u := range batch {
-		if u.err == nil && u.died == nil && err != nil && err != errNothing {
+		if u.err == nil && u.died == nil && err != nil {
 			u.err = fmt.Errorf("commit to the index: %w", err)
 		}
 		close(u.done)
 	}
+	return true
 }
 
-// errNothing rolls back a bbolt transaction in which nobody wrote, which saves its fsync.
-var errNothing = errors.New("nothing to commit")
+// ready returns an error when nothing can be committed. When memory or the journal are full it waits for a checkpoint first.
+func (db *DB) ready() error {
+	if db.closed {
+		return errClosed
+	}
+	db.reap() // one that failed for want of space is tried again in time
+	for db.failed == nil && db.over(2) {
+		db.options.step("full")
+		if err := db.await(); err != nil {
+			return err
+		}
+	}
+	return db.failed
+}
+
+// write runs a batch and commits what it has written: in the journal first, then for others to see. When it is done it begins a
+// checkpoint if it is time for one.
+func (db *DB) write(batch []*update) error {
+	base, tx, err := db.begin()
+	if err != nil {
+		return err
+	}
+	after := db.memory.copy()
+	base.tree = after.tree
+	var changes []change
+	for _, u := range batch {
+		for key, w := range u.run(base) {
+			c := change{key, w}
+			after.set(c)
+			changes = append(changes, c)
+		}
+	}
+	if err := tx.Rollback(); err != nil {
+		return err
+	}
+	if len(changes) == 0 {
+		return nil
+	}
+	if err := db.journal.append(changes, db.complete); err != nil {
+		return err
+	}
+	db.memory = after
+	if db.running != nil {
+		for _, c := range changes {
+			db.next.set(c)
+		}
+	}
+	db.publish()
+	if db.running == nil && db.over(1) && db.memory.bytes >= db.retry {
+		db.freeze()
+	}
+	return nil
+}
 
 // take returns what is queued, in order.
 func (db *DB) take() []*update {
@@ -90,25 +134,16 @@ func (db *DB) take() []*update {
 	return batch
 }
 
-// run runs the transaction over b and writes what it wrote, unless it failed. The error is the engine's, not fn's.
-func (u *update) run(b *bbolt.Bucket) (changed bool, err error) {
-	o := &overlay{base: reader{b}}
+// run runs the transaction over base and returns what it wrote: nothing, if it failed.
+func (u *update) run(base reader) map[string]write {
+	o := &overlay{base: base}
+	u.err = nil
 	func() {
 		defer func() { u.died = recover() }()
 		u.err = u.fn(o)
 	}()
 	if u.err != nil || u.died != nil {
-		return false, nil
+		return nil
 	}
-	for key, w := range o.writes {
-		if w.deleted {
-			err = b.Delete([]byte(key))
-		} else {
-			err = b.Put([]byte(key), w.value)
-		}
-		if err != nil {
-			return false, err
-		}
-	}
-	return len(o.writes) > 0, nil
+	return o.writes
 }
