@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// Certificate is a server's certificate from a CA made for one test. The files
+// Certificate is a certificate, of a server or a client, from a CA made for one test. The files
 // are PEM, the key PKCS #8.
 type Certificate struct {
 	CertFile, KeyFile string
@@ -44,7 +44,7 @@ func NewCertificate(t testing.TB, names ...string) Certificate {
 		NotBefore:    ca.NotBefore,
 		NotAfter:     ca.NotAfter,
 		KeyUsage:     x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
 	for _, name := range names {
 		if ip := net.ParseIP(name); ip != nil {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -13,7 +15,7 @@ import (
 // distributionTimeout bounds how long a registry may take to answer after a start.
 const distributionTimeout = 60 * time.Second
 
-// Distribution is a real registry of the distribution project, over a folder that
+// Distribution is a real registry of the distribution project, over storage that
 // outlives it, with plain HTTP on loopback, without authentication, and with
 // deletion allowed. The cleanup ends it.
 type Distribution struct {
@@ -25,29 +27,59 @@ type Distribution struct {
 // the tree in root, and returns when it answers.
 func StartRegistry2(t testing.TB, root string) *Distribution {
 	t.Helper()
-	return startDistribution(t, "docker-registry", root)
+	return startDistribution(t, "docker-registry", folder(root))
 }
 
 // StartRegistry3 is [StartRegistry2] for registry 3.
 func StartRegistry3(t testing.TB, root string) *Distribution {
 	t.Helper()
-	return startDistribution(t, "registry", root)
+	return startDistribution(t, "registry", folder(root))
 }
 
-func startDistribution(t testing.TB, name, root string) *Distribution {
+// StartRegistry2OnS3 is [StartRegistry2] on a bucket, as [S3.Settings] describes it.
+func StartRegistry2OnS3(t testing.TB, settings string) *Distribution {
 	t.Helper()
-	program, addr := Tool(t, name), FreeAddr(t)
+	return startDistribution(t, "docker-registry", "s3: "+settings)
+}
+
+// StartRegistry3OnS3 is [StartRegistry2OnS3] for registry 3.
+func StartRegistry3OnS3(t testing.TB, settings string) *Distribution {
+	t.Helper()
+	return startDistribution(t, "registry", "s3: "+settings)
+}
+
+// folder is the storage of a tree in a folder.
+func folder(root string) string { return fmt.Sprintf("filesystem: {rootdirectory: %q}", root) }
+
+// startDistribution starts a registry with a driver and its settings, in YAML.
+func startDistribution(t testing.TB, name, storage string) *Distribution {
+	t.Helper()
 	config := filepath.Join(t.TempDir(), "config.yml")
 	writeFile(t, config, fmt.Appendf(nil, `version: 0.1
 log: {level: warn, accesslog: {disabled: true}}
 storage:
-  filesystem: {rootdirectory: %q}
+  %s
   delete: {enabled: true}
   maintenance: {uploadpurging: {enabled: false}}
-http: {addr: %q, secret: test}
-`, root, addr), 0o600)
+http: {addr: ":0", secret: test}
+`, storage), 0o600)
+	return runDistribution(t, name, config)
+}
+
+// StartRegistry3On runs registry 3 on a configuration without TLS, whose address a variable overrides, as environ may
+// override other keys, and returns when it answers anything.
+func StartRegistry3On(t testing.TB, config string, environ ...string) *Distribution {
+	t.Helper()
+	return runDistribution(t, "registry", config, environ...)
+}
+
+func runDistribution(t testing.TB, name, config string, environ ...string) *Distribution {
+	t.Helper()
+	program, addr := Tool(t, name), FreeAddr(t)
 	cmd := exec.Command(program, "serve", config)
-	cmd.Env = append(os.Environ(), "OTEL_TRACES_EXPORTER=none")
+	// What a machine has set for other users of S3 is not for this one; registry 2.8 does not start with AWS_CA_BUNDLE.
+	cmd.Env = slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "AWS_") })
+	cmd.Env = append(append(cmd.Env, "OTEL_TRACES_EXPORTER=none", "REGISTRY_HTTP_ADDR="+addr), environ...)
 	d := &Distribution{Process: StartCmd(t, cmd), URL: "http://" + addr}
 	Eventually(t, distributionTimeout, name+" answers", func() error {
 		if d.isOver() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
 // s3Timeout bounds how long an S3 server may take to answer after a start.
@@ -34,6 +36,16 @@ type S3 struct {
 
 	t       testing.TB
 	buckets atomic.Int32
+}
+
+// EachS3 runs a test against each kind of server, side by side.
+func EachS3(t *testing.T, test func(*testing.T, *S3)) {
+	for name, start := range map[string]func(testing.TB) *S3{"versitygw": StartVersityGW, "minio": StartMinIO} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, start(t))
+		})
+	}
 }
 
 // StartVersityGW runs versitygw over a folder, which it keeps as files, and returns when it answers.
@@ -119,6 +131,49 @@ func (s *S3) create(name string) error {
 	defer cancel()
 	_, err := s.Client.CreateBucket(ctx, &s3.CreateBucketInput{Bucket: &name})
 	return err
+}
+
+// Settings returns distribution's storage.s3 for a folder of a bucket, as a YAML mapping on one line. endpoint is the server's or
+// that of a proxy before it.
+func (s *S3) Settings(endpoint, bucket, folder string) string {
+	return fmt.Sprintf("{bucket: %s, region: us-east-1, regionendpoint: %q, forcepathstyle: true, secure: false, v4auth: true, "+
+		"accesskey: %s, secretkey: %s, chunksize: 5242880, rootdirectory: %q}", bucket, endpoint, s.AccessKey, s.SecretKey, folder)
+}
+
+// Object returns the bytes at a key of a bucket, and whether there is something.
+func (s *S3) Object(bucket, key string) (data []byte, ok bool) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), s3Timeout)
+	defer cancel()
+	out, err := s.Client.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	if missing := (*types.NoSuchKey)(nil); errors.As(err, &missing) {
+		return nil, false
+	}
+	if err == nil {
+		defer out.Body.Close()
+		data, err = io.ReadAll(out.Body)
+	}
+	if err != nil {
+		s.t.Fatalf("get %s of bucket %s: %v", key, bucket, err)
+	}
+	return data, true
+}
+
+// Objects returns all keys of a bucket.
+func (s *S3) Objects(bucket string) (keys []string) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), s3Timeout)
+	defer cancel()
+	for pages := s3.NewListObjectsV2Paginator(s.Client, &s3.ListObjectsV2Input{Bucket: &bucket}); pages.HasMorePages(); {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			s.t.Fatalf("list bucket %s: %v", bucket, err)
+		}
+		for _, o := range page.Contents {
+			keys = append(keys, aws.ToString(o.Key))
+		}
+	}
+	return keys
 }
 
 // Uploads returns the keys of the multipart uploads in a bucket that are neither complete nor aborted.

@@ -135,7 +135,7 @@ type (
 	Placer interface {
 		// Place returns a Writer of a new file at path: nothing is there, or what was before, until Commit makes it the bytes
 		// that were written, in one step and durable. Close before Commit drops them. Size begins at 0; after an error nothing is
-		// kept, and Size is 0.
+		// kept, and Size is 0. There may be several at once for a path that is named by its content, as Move's is.
 		Place(ctx context.Context, path string) (Writer, error)
 	}
 
@@ -152,6 +152,14 @@ type (
 		// false when there is none for the method. Whether the file exists is not looked at; one that was appended to must have
 		// been moved.
 		Redirect(ctx context.Context, path, method string) (url string, ok bool, err error)
+	}
+
+	// Eraser is a Driver whose backend may carry out a deletion after the answer to it was given up, and whose Delete asks again
+	// then.
+	Eraser interface {
+		// Erase is Delete without asking again: when it returns nil or fs.ErrNotExist, nothing of it is under way any more. After
+		// another error it may be carried out later.
+		Erase(ctx context.Context, path string) error
 	}
 
 	// Sweeper is a Driver of which a crash, or an outage, can leave what no path leads to.

@@ -11,7 +11,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -26,9 +28,12 @@ var ErrDamaged = errors.New("stored bytes are damaged")
 
 // Store keeps blobs and uploads. Its methods may be called at once from many goroutines.
 type Store struct {
-	driver driver.Driver
-	now    func() time.Time
-	log    *slog.Logger
+	driver     driver.Driver
+	placer     driver.Placer     // the driver, if it is one
+	redirector driver.Redirector // likewise
+	eraser     driver.Eraser     // likewise
+	now        func() time.Time
+	log        *slog.Logger
 
 	mu       sync.Mutex
 	sessions map[string]*session // by upload id; guarded by mu
@@ -37,7 +42,11 @@ type Store struct {
 
 // New returns a store over d. now is the clock for the age of uploads.
 func New(d driver.Driver, now func() time.Time, log *slog.Logger) *Store {
-	return &Store{driver: d, now: now, log: log, sessions: make(map[string]*session), swept: now()}
+	s := &Store{driver: d, now: now, log: log, sessions: make(map[string]*session), swept: now()}
+	s.placer, _ = d.(driver.Placer)
+	s.redirector, _ = d.(driver.Redirector)
+	s.eraser, _ = d.(driver.Eraser)
+	return s
 }
 
 // Open opens a blob of the given size for reading. Bytes of another size are ErrDamaged: better no answer than a wrong one.
@@ -51,6 +60,22 @@ func (s *Store) Open(ctx context.Context, d digest.Digest, size int64) (driver.F
 		return nil, fmt.Errorf("blob %s has %d bytes, not its %d: %w", d, f.Size(), size, ErrDamaged)
 	}
 	return f, nil
+}
+
+// Redirect returns a URL at which whoever has it gets a blob from the driver's backend for some minutes, with GET and without
+// being asked who they are. "" when there is none: then the blob has to be sent from here. Whether it is there is not looked at.
+func (s *Store) Redirect(ctx context.Context, d digest.Digest) string {
+	if s.redirector == nil {
+		return ""
+	}
+	url, ok, err := s.redirector.Redirect(ctx, tree.Blob(d), http.MethodGet)
+	if err != nil {
+		s.log.WarnContext(ctx, "a blob is sent from here because no URL for it could be signed", "digest", d, "err", err)
+	}
+	if err != nil || !ok {
+		return ""
+	}
+	return url
 }
 
 // Read returns the bytes of a small blob, checked against its digest.
@@ -75,6 +100,31 @@ func (s *Store) Write(ctx context.Context, d digest.Digest, b []byte, stored boo
 	}
 	if err := s.driver.WriteFile(ctx, tree.Blob(d), b); err != nil {
 		return fmt.Errorf("write blob %s: %w", d, err)
+	}
+	return nil
+}
+
+// Has reports whether the store has a blob of the given size.
+func (s *Store) Has(ctx context.Context, d digest.Digest, size int64) (bool, error) {
+	info, err := s.driver.Stat(ctx, tree.Blob(d))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("look for blob %s: %w", d, err)
+	}
+	return info.Size == size, nil
+}
+
+// Delete removes a blob's bytes, for good when it returns nil; missing is fs.ErrNotExist. After another error they may yet go.
+// Only the collector does that.
+func (s *Store) Delete(ctx context.Context, d digest.Digest) error {
+	remove := s.driver.Delete
+	if s.eraser != nil {
+		remove = s.eraser.Erase
+	}
+	if err := remove(ctx, tree.BlobFolder(d)); err != nil {
+		return fmt.Errorf("delete blob %s: %w", d, err)
 	}
 	return nil
 }

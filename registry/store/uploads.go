@@ -42,6 +42,9 @@ type session struct {
 	algorithm digest.Algorithm
 	hash      hash.Hash // of the bytes so far
 	size      int64
+	stored    bool          // the driver may have a file of it
+	expected  digest.Digest // what the request says that the upload becomes, or ""
+	placed    bool          // writer is a Placer's, for expected
 
 	touched time.Time // guarded by Store.mu
 }
@@ -121,7 +124,7 @@ func (s *Store) session(repo, id string) *session {
 func (u *Upload) resume(ctx context.Context) error {
 	u.hash, u.size = u.algorithm.Hash(), 0
 	f, err := u.store.driver.Open(ctx, tree.UploadData(u.repo, u.id))
-	if errors.Is(err, fs.ErrNotExist) {
+	if u.stored = !errors.Is(err, fs.ErrNotExist); !u.stored {
 		return nil
 	}
 	if err == nil {
@@ -148,6 +151,15 @@ func (u *Upload) Release() {
 // Size is how many bytes the upload has.
 func (u *Upload) Size() int64 { return u.size }
 
+// Expect says what the upload becomes, when all that it lacks is about to be added and then committed. If nothing is stored
+// of it, a driver that can write to where the blob belongs does so: what is not committed then is dropped, and Size is 0 again.
+func (u *Upload) Expect(d digest.Digest) {
+	if u.size == 0 && u.algorithm != d.Algorithm() {
+		u.algorithm, u.hash = d.Algorithm(), d.Algorithm().Hash()
+	}
+	u.expected = d
+}
+
 // Append adds what r holds. What counts in Size afterwards outlives the process. A *SourceError means that r failed: what it
 // gave before is kept. After another error the driver's word on the length is taken again at the next request.
 func (u *Upload) Append(ctx context.Context, r io.Reader) error {
@@ -162,7 +174,7 @@ func (u *Upload) Append(ctx context.Context, r io.Reader) error {
 			err = failed
 		}
 	}
-	if err != nil && !errors.As(err, &source) {
+	if err != nil && (u.placed || !errors.As(err, &source)) {
 		u.release()
 		return fmt.Errorf("write upload %s: %w", u.id, err)
 	}
@@ -180,9 +192,15 @@ func (h hashing) Write(p []byte) (int, error) {
 	return h.w.Write(p)
 }
 
-// open opens the upload's file behind its bytes.
+// open opens the upload's file behind its bytes, or that of the blob which it becomes.
 func (u *Upload) open(ctx context.Context) (err error) {
-	if u.writer == nil {
+	switch {
+	case u.writer != nil:
+	case u.store.placer != nil && u.expected != "" && !u.stored:
+		u.writer, err = u.store.placer.Place(ctx, tree.Blob(u.expected))
+		u.placed = err == nil
+	default:
+		u.stored = true
 		u.writer, err = u.store.driver.Append(ctx, tree.UploadData(u.repo, u.id), u.size)
 	}
 	if err != nil {
@@ -193,9 +211,13 @@ func (u *Upload) open(ctx context.Context) (err error) {
 }
 
 // Commit ends the upload and makes its bytes the blob d, durable when Commit returns nil. They take the place of what may be
-// there: these were just verified, those may have been damaged since. ErrDigestMismatch leaves the upload as it was.
+// there: these were just verified, those may have been damaged since. ErrDigestMismatch leaves the upload as it was, or,
+// where Expect had the driver place it, without bytes.
 func (u *Upload) Commit(ctx context.Context, d digest.Digest) error {
 	if err := u.verify(ctx, d); err != nil {
+		if u.placed {
+			u.release()
+		}
 		return err
 	}
 	err := u.publish(ctx, d)
@@ -212,7 +234,7 @@ func (u *Upload) publish(ctx context.Context, d digest.Digest) error {
 	if err := u.open(ctx); err != nil {
 		return err
 	}
-	if err := u.writer.Commit(ctx); err != nil {
+	if err := u.writer.Commit(ctx); err != nil || u.placed {
 		return err
 	}
 	return u.store.driver.Move(ctx, tree.UploadData(u.repo, u.id), tree.Blob(d))
@@ -246,18 +268,24 @@ func (u *Upload) verify(ctx context.Context, d digest.Digest) error {
 func (u *Upload) Cancel(ctx context.Context) {
 	u.release()
 	u.ended = true
+	if !u.stored {
+		return
+	}
 	err := absent(u.store.driver.Delete(context.WithoutCancel(ctx), tree.Upload(u.repo, u.id)))
 	if err != nil {
 		u.store.log.WarnContext(ctx, "an ended upload was left behind", "repo", u.repo, "upload", u.id, "err", err)
 	}
 }
 
-// rest closes the upload's file.
+// rest closes the upload's file. What was placed and not committed is dropped.
 func (s *session) rest() {
 	if s.writer != nil {
 		s.writer.Close()
 	}
-	s.writer = nil
+	s.writer, s.expected = nil, ""
+	if s.placed {
+		s.placed, s.hash, s.size = false, nil, 0
+	}
 }
 
 // release gives up what the session holds in memory: the next request takes it from the driver again.

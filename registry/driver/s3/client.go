@@ -120,6 +120,23 @@ func newRetryer(delay time.Duration) aws.Retryer {
 	})
 }
 
+// newCarefulRetryer returns the policy for a request that must not be under way any more when a later one is answered: it is
+// tried again only where the server said that it did nothing.
+func newCarefulRetryer(delay time.Duration) aws.Retryer {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts = attempts
+		o.RateLimiter = ratelimit.None
+		o.Retryables = []retry.IsErrorRetryable{retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+			e, answered := errors.AsType[smithy.APIError](err)
+			return aws.BoolTernary(answered && slices.Contains(refusedCodes, e.ErrorCode()))
+		})}
+		o.Backoff = retry.BackoffDelayerFunc(func(attempt int, _ error) (time.Duration, error) { return backoff(delay, attempt), nil })
+	})
+}
+
+// refusedCodes are error codes of a server that has too much to do to begin with a request.
+var refusedCodes = []string{"SlowDown", "ServiceUnavailable", "Throttling"}
+
 // backoff is how long to wait after the attempt of a number, from 0.
 func backoff(delay time.Duration, attempt int) time.Duration {
 	return rand.N(min(delay<<min(attempt, 10), longestWait) + 1)
@@ -146,4 +163,5 @@ func passing(err error) bool {
 var passingCodes = []string{
 	"InternalError", "ServiceUnavailable", "SlowDown", "RequestTimeout", "IncompleteBody", "BadDigest", "XAmzContentSHA256Mismatch",
 	"OperationAborted", "ConditionalRequestConflict", "Throttling",
+	"ExistingObjectIsDirectory", // versitygw's, when it removes the folder of another object as it makes one there
 }

@@ -181,7 +181,9 @@ var operations = map[string]operation{
 
 // faults are tried on each request of small operations and, as those take long, on every fourth of large ones, from another one
 // on with each fault.
-var faults = []fault{busy, dropped, cut, truncated, lostIn200, errorIn200}
+var faults = []testbench.S3Fault{
+	testbench.S3Busy, testbench.S3Dropped, testbench.S3Cut, testbench.S3Truncated, testbench.S3LostIn200, testbench.S3ErrorIn200,
+}
 
 // TestFaults spoils the requests of each operation in each way: once, which nobody may notice, and from there on, which is
 // ErrUnavailable, and nothing acknowledged is lost when the server is back.
@@ -191,7 +193,7 @@ func TestFaults(t *testing.T) {
 		for i, f := range faults {
 			t.Run(name+", "+string(f), func(t *testing.T) {
 				t.Parallel()
-				p := newProxy(t, s.Endpoint)
+				p := testbench.NewS3Proxy(t, s.Endpoint)
 				step := 1
 				if op.large {
 					step = 4
@@ -199,7 +201,7 @@ func TestFaults(t *testing.T) {
 				for skip := i % step; runSpoilt(t, s, p, op, f, skip, 1); {
 					skip += step
 				}
-				if f == truncated || f == cut {
+				if f == testbench.S3Truncated || f == testbench.S3Cut {
 					return // when it goes on, it is as if the answer were dropped
 				}
 				for skip := i % step; runSpoilt(t, s, p, op, f, skip, 1<<30); {
@@ -211,7 +213,7 @@ func TestFaults(t *testing.T) {
 }
 
 // runSpoilt runs an operation in a new bucket, and reports whether a request of it was spoilt.
-func runSpoilt(t *testing.T, s *testbench.S3, p *proxy, op operation, f fault, skip, times int) bool {
+func runSpoilt(t *testing.T, s *testbench.S3, p *testbench.S3Proxy, op operation, f testbench.S3Fault, skip, times int) bool {
 	t.Helper()
 	o := options(s)
 	if op.prepare != nil {
@@ -222,12 +224,12 @@ func runSpoilt(t *testing.T, s *testbench.S3, p *proxy, op operation, f fault, s
 	must(t, err)
 	defer d.Close()
 	var acknowledged int64
-	p.set(f, skip, times)
+	p.Spoil(f, skip, times)
 	err = op.run(t, d, &acknowledged)
-	seen := p.heal()
+	seen := p.Heal()
 	switch {
 	case err == nil:
-		if times > 1 && seen > skip && f != lostIn200 && !op.forgives {
+		if times > 1 && seen > skip && f != testbench.S3LostIn200 && !op.forgives {
 			t.Errorf("request %d and all that follow are spoilt: no error", skip)
 		}
 	case times == 1:
@@ -256,14 +258,14 @@ func TestCompleteLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t)
-			p := newProxy(t, s.Endpoint)
+			p := testbench.NewS3Proxy(t, s.Endpoint)
 			o := options(s)
 			o.RegionEndpoint = p.URL
 			d := newDriver(t, o)
 			for _, times := range []int{1, 1 << 30} {
-				p.set(lostIn200, 0, times)
+				p.Spoil(testbench.S3LostIn200, 0, times)
 				must(t, place(t, d, "blobs/data", large))
-				if p.heal() == 0 {
+				if p.Heal() == 0 {
 					t.Error("nothing was lost")
 				}
 				holds(t, d, "blobs/data", large)
@@ -278,7 +280,7 @@ func TestPartFails(t *testing.T) {
 	s := testbench.StartVersityGW(t)
 	data := random(3*minPart + 3000)
 	for _, saved := range []int{0, 1000, minPart + 1000, 2*minPart + 10} {
-		p := newProxy(t, s.Endpoint)
+		p := testbench.NewS3Proxy(t, s.Endpoint)
 		o := options(s)
 		o.RegionEndpoint = p.URL
 		d := newDriver(t, o)
@@ -287,7 +289,12 @@ func TestPartFails(t *testing.T) {
 		_, err = w.Write(data[:saved])
 		must(t, err)
 		must(t, w.(driver.Flusher).Flush(t.Context()))
-		p.refuse(func(r *http.Request) bool { return r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, ".tmp") })
+		p.Choose(func(r *http.Request) testbench.S3Fault {
+			if r.Method == http.MethodPut && strings.HasSuffix(r.URL.Path, ".tmp") {
+				return testbench.S3Busy
+			}
+			return testbench.S3Works
+		})
 		_, err = w.Write(data[saved:])
 		if err == nil {
 			err = w.(driver.Flusher).Flush(t.Context())
@@ -299,7 +306,7 @@ func TestPartFails(t *testing.T) {
 			t.Errorf("Commit after %v: %v", err, again)
 		}
 		must(t, w.Close())
-		p.refuse(nil)
+		p.Heal()
 		must(t, push(t, newDriver(t, o), "up/data", "blobs/data", data, new(int64(saved))))
 		holds(t, d, "blobs/data", data)
 	}

@@ -171,7 +171,7 @@ func TestRedirect(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t)
-			p := newProxy(t, s.Endpoint)
+			p := testbench.NewS3Proxy(t, s.Endpoint)
 			for _, endpoint := range []string{"", p.URL} {
 				o := options(s)
 				o.RedirectEndpoint = endpoint

@@ -32,7 +32,8 @@ import (
 	"gatehouse/registry/driver"
 )
 
-// Driver is a driver.Driver over a bucket, and a driver.Placer, driver.Redirector and driver.Sweeper.
+// Driver is a driver.Driver over a bucket, and a driver.Placer, driver.Redirector, driver.Eraser and
+// driver.Sweeper.
 //
 // It holds at most one buffer of ChunkSize for each open Writer, and partsInFlight more; a Writer's grows as bytes come, and is
 // given up when it is saved. Writers wait for each other when partsInFlight parts are on their way.
@@ -45,6 +46,7 @@ type Driver struct {
 	client  *s3.Client
 	presign *s3.PresignClient
 	retryer aws.Retryer
+	careful aws.Retryer   // Erase's
 	delay   time.Duration // before a second attempt
 	stop    func()        // closes idle connections
 	closed  atomic.Bool
@@ -65,6 +67,7 @@ var (
 	_ driver.Driver     = (*Driver)(nil)
 	_ driver.Placer     = (*Driver)(nil)
 	_ driver.Redirector = (*Driver)(nil)
+	_ driver.Eraser     = (*Driver)(nil)
 	_ driver.Sweeper    = (*Driver)(nil)
 )
 
@@ -85,7 +88,7 @@ func open(ctx context.Context, o Options, delay time.Duration) (*Driver, error) 
 		return nil, fmt.Errorf("s3 storage: %w", err)
 	}
 	d := &Driver{
-		client: client, retryer: newRetryer(delay), delay: delay, stop: transport.CloseIdleConnections,
+		client: client, retryer: newRetryer(delay), careful: newCarefulRetryer(delay), delay: delay, stop: transport.CloseIdleConnections,
 		bucket: o.Bucket, prefix: o.rootPrefix(), attributes: newAttributes(o),
 		chunk: o.ChunkSize, copyThreshold: o.CopyThreshold, copyChunk: o.CopyChunkSize,
 		flight: make(chan struct{}, partsInFlight), copying: make(chan struct{}, o.CopyConcurrency),
@@ -192,15 +195,24 @@ func (d *Driver) isFolder(ctx context.Context, path string) (bool, error) {
 	return err == nil && len(out.Contents) > 0, err
 }
 
-// Delete is driver.Driver's. Of a file in parts the list goes first: what a crash leaves is parts that nothing names.
-func (d *Driver) Delete(ctx context.Context, path string) error {
+// Delete is driver.Driver's.
+func (d *Driver) Delete(ctx context.Context, path string) error { return d.delete(ctx, path) }
+
+// Erase is driver.Eraser's.
+func (d *Driver) Erase(ctx context.Context, path string) error {
+	return d.delete(ctx, path, func(o *s3.Options) { o.Retryer = d.careful })
+}
+
+// delete deletes a file or a folder; options are of the requests that do. Of a file in parts the list goes first: what a crash
+// leaves is parts that nothing names.
+func (d *Driver) delete(ctx context.Context, path string, options ...func(*s3.Options)) error {
 	if err := d.begin(ctx, "delete", path); err != nil {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
 	o, err := d.head(ctx, "delete", path)
 	if errors.Is(err, errFolder) {
-		return d.explain("delete", path, d.deleteBelow(ctx, d.below(path)))
+		return d.explain("delete", path, d.deleteBelow(ctx, d.below(path), options...))
 	}
 	var s state
 	if err == nil && o.inParts {
@@ -209,7 +221,7 @@ func (d *Driver) Delete(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	if err := d.remove(ctx, path); err != nil {
+	if err := d.removeKey(ctx, d.key(path), options...); err != nil {
 		return d.explain("delete", path, err)
 	}
 	d.removeParts(ctx, path, s.Parts)
@@ -219,8 +231,8 @@ func (d *Driver) Delete(ctx context.Context, path string) error {
 // remove deletes the object of a path, if there is one.
 func (d *Driver) remove(ctx context.Context, path string) error { return d.removeKey(ctx, d.key(path)) }
 
-func (d *Driver) removeKey(ctx context.Context, key *string) error {
-	_, err := d.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &d.bucket, Key: key})
+func (d *Driver) removeKey(ctx context.Context, key *string, options ...func(*s3.Options)) error {
+	_, err := d.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &d.bucket, Key: key}, options...)
 	if code, _ := code(err); code == "NoSuchKey" {
 		return nil
 	}
@@ -229,7 +241,7 @@ func (d *Driver) removeKey(ctx context.Context, key *string) error {
 
 // deleteBelow deletes all objects whose keys begin with prefix, each by a request of its own: S3 takes nothing for them, and
 // not every server has DeleteObjects or wants the checksum that comes with it.
-func (d *Driver) deleteBelow(ctx context.Context, prefix string) error {
+func (d *Driver) deleteBelow(ctx context.Context, prefix string, options ...func(*s3.Options)) error {
 	pages := s3.NewListObjectsV2Paginator(d.client, &s3.ListObjectsV2Input{Bucket: &d.bucket, Prefix: &prefix})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -240,7 +252,7 @@ func (d *Driver) deleteBelow(ctx context.Context, prefix string) error {
 		for i, o := range page.Contents {
 			keys[i] = o.Key
 		}
-		if err := d.removeKeys(ctx, keys); err != nil {
+		if err := d.removeKeys(ctx, keys, options...); err != nil {
 			return err
 		}
 	}
@@ -256,11 +268,11 @@ func (d *Driver) removeParts(ctx context.Context, path string, parts []part) {
 	_ = d.removeKeys(ctx, keys)
 }
 
-func (d *Driver) removeKeys(ctx context.Context, keys []*string) error {
+func (d *Driver) removeKeys(ctx context.Context, keys []*string, options ...func(*s3.Options)) error {
 	var g errgroup.Group
 	g.SetLimit(deletesAtOnce)
 	for _, key := range keys {
-		g.Go(func() error { return d.removeKey(ctx, key) })
+		g.Go(func() error { return d.removeKey(ctx, key, options...) })
 	}
 	return g.Wait()
 }

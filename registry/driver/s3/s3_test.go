@@ -1,6 +1,8 @@
 package s3
 
 import (
+	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -59,4 +61,29 @@ func BenchmarkDriver(b *testing.B) {
 			})
 		})
 	}
+}
+
+// TestFoldersComeAndGo writes and deletes files in folders that begin alike: what one deletes takes no folder from another, also
+// where the server keeps folders.
+func TestFoldersComeAndGo(t *testing.T) {
+	testbench.EachS3(t, func(t *testing.T, s *testbench.S3) {
+		d := newDriver(t, options(s))
+		var group sync.WaitGroup
+		for n := range 8 {
+			group.Go(func() {
+				for k := range 40 {
+					path := fmt.Sprintf("a/b/%d/%d", n, k)
+					if err := d.WriteFile(t.Context(), path, small); err != nil {
+						t.Errorf("write: %v", err)
+						return
+					}
+					if err := d.Delete(t.Context(), path); err != nil {
+						t.Errorf("delete: %v", err)
+						return
+					}
+				}
+			})
+		}
+		group.Wait()
+	})
 }

@@ -97,18 +97,19 @@ func TestAppendToPlain(t *testing.T) {
 func TestMemory(t *testing.T) {
 	const writers = 2
 	s := testbench.StartVersityGW(t)
-	p := newProxy(t, s.Endpoint)
+	p := testbench.NewS3Proxy(t, s.Endpoint)
 	o := options(s)
 	o.RegionEndpoint = p.URL
 	d := newDriver(t, o)
 	open := make(chan struct{})
 	release := sync.OnceFunc(func() { close(open) })
 	defer release()
-	p.gate = func(r *http.Request) {
+	p.Choose(func(r *http.Request) testbench.S3Fault {
 		if r.Method == http.MethodPut && (strings.HasSuffix(r.URL.Path, ".tmp") || r.URL.Query().Has("partNumber")) {
 			<-open
 		}
-	}
+		return testbench.S3Works
+	})
 	var taken atomic.Int64
 	var group sync.WaitGroup
 	ws := make([]driver.Writer, writers)
@@ -229,4 +230,29 @@ func TestSweep(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestPlaceAtOnce writes one file to its path several times at once: each write succeeds, and is whole.
+func TestPlaceAtOnce(t *testing.T) {
+	testbench.EachS3(t, func(t *testing.T, s *testbench.S3) {
+		o := options(s)
+		d := newDriver(t, o)
+		var group sync.WaitGroup
+		for range 4 {
+			group.Go(func() {
+				if err := place(t, d, "blobs/data", large); err != nil {
+					t.Error(err)
+				}
+				got, err := content(t, d, "blobs/data")
+				if err != nil && !errors.Is(err, errReplaced) || err == nil && !bytes.Equal(got, large) {
+					t.Errorf("%d bytes of %d, %v", len(got), len(large), err)
+				}
+			})
+		}
+		group.Wait()
+		holds(t, d, "blobs/data", large)
+		if left := s.Uploads(o.Bucket); len(left) > 0 {
+			t.Errorf("multipart uploads are left: %q", left)
+		}
+	})
 }
