@@ -16,7 +16,8 @@ type checker struct {
 	at   map[string]position // where each key was found
 	file position            // for what was found nowhere
 
-	narrowed bool // http.debug.addr had no host
+	narrowed bool   // http.debug.addr had no host
+	cut      string // http.host had this behind its last slash
 }
 
 // errorf reports an error at a key, or at the nearest section of it that is there; one error for a key is enough.
@@ -70,7 +71,10 @@ func (k *checker) check() {
 	k.auth()
 	k.http()
 	k.tls()
+	k.handshakes()
+	k.manifests()
 	k.limits()
+	k.gc()
 	k.access()
 	k.etcd()
 }
@@ -124,35 +128,6 @@ func (k *checker) auth() {
 		if fault := quotableFault(t.Issuer); fault != "" {
 			k.errorf("auth.token.issuer", "%s", fault)
 		}
-	}
-}
-
-func (k *checker) http() {
-	h := k.c.HTTP
-	if fault := addrFault(h.Addr); fault != "" {
-		k.errorf("http.addr", "%s %s; write it like :5000 or 127.0.0.1:5000", quoteText(h.Addr), fault)
-	}
-	if h.Host != "" {
-		fault := urlFault(h.Host, "http", "https")
-		if u, err := url.Parse(h.Host); fault == "" && err == nil && (u.Path != "" || u.RawQuery != "" || u.ForceQuery) {
-			fault = "a URL with more than scheme, host and port"
-		}
-		if fault != "" {
-			k.errorf("http.host", "%s; write it like https://registry.example.com", fault)
-		}
-	}
-	if h.DrainTimeout < 0 {
-		k.errorf("http.draintimeout", "negative")
-	}
-	if h.Debug.Addr == "" {
-		return
-	}
-	if fault := addrFault(h.Debug.Addr); fault != "" {
-		k.errorf("http.debug.addr", "%s %s; write it like 127.0.0.1:5001", quoteText(h.Debug.Addr), fault)
-	} else if host, port, _ := net.SplitHostPort(h.Debug.Addr); host == "" {
-		k.c.HTTP.Debug.Addr, k.narrowed = net.JoinHostPort("127.0.0.1", port), true
-	} else if !loopback(host) {
-		k.errorf("http.debug.addr", "%s is not a loopback address: profiles and metrics are for this machine only", quoteText(host))
 	}
 }
 

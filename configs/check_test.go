@@ -36,8 +36,9 @@ func TestChecks(t *testing.T) {
 
 		{safe + "host: registry.example.com", "error config.yml:7: http.host: not an absolute URL such as https://registry.example.com; write it like https://registry.example.com"},
 		{safe + "host: ftp://registry.example.com", "error config.yml:7: http.host: not a URL that begins with http:// or https://; write it like https://registry.example.com"},
-		{safe + "host: https://registry.example.com/v2", "error config.yml:7: http.host: a URL with more than scheme, host and port; write it like https://registry.example.com"},
-		{safe + "host: https://registry.example.com?", "error config.yml:7: http.host: a URL with more than scheme, host and port; write it like https://registry.example.com"},
+		{safe + "host: https://registry.example.com/v2", `warning config.yml:7: http.host: "v2" follows the last slash and is cut off; end the URL in a slash to keep it`},
+		{safe + "host: https://registry.example.com/a/../b/", "error config.yml:7: http.host: a URL with a path that has a component that is . or ..; write it like https://registry.example.com"},
+		{safe + "host: https://registry.example.com?", "error config.yml:7: http.host: a URL with more than scheme, host, port and path; write it like https://registry.example.com"},
 		{safe + "host: https://:5000", "error config.yml:7: http.host: not an absolute URL such as https://registry.example.com; write it like https://registry.example.com"},
 		{tls + "host: http://registry.example.com", "warning config.yml:7: http.host: begins with http:// while the listener speaks TLS"},
 		{acme + "}}\n  host: https://B.example.com", "warning config.yml:7: http.host: \"B.example.com\" is not among http.tls.letsencrypt.hosts: no certificate will cover it"},

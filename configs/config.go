@@ -17,11 +17,17 @@ type Config struct {
 	Auth    Auth    `yaml:"auth"`
 	HTTP    HTTP    `yaml:"http"`
 
+	Catalog    Catalog    `yaml:"catalog"`
+	Tags       Tags       `yaml:"tags"`
+	Validation Validation `yaml:"validation"`
+	Policy     Policy     `yaml:"policy"`
+
 	// Sections of gatehouse's own.
 	Gateway     Gateway     `yaml:"gateway"`
 	TokenServer TokenServer `yaml:"tokenserver"`
 	Etcd        Etcd        `yaml:"etcd"`
 	Index       Index       `yaml:"index"`
+	GC          GC          `yaml:"gc"`
 }
 
 // Log says what is logged and how. Logs go to standard error, access log lines included.
@@ -30,6 +36,10 @@ type Log struct {
 	Level string `yaml:"level"`
 	// Formatter is text (the default) or json; logstash is read as json.
 	Formatter string `yaml:"formatter"`
+	// Fields are added to every line.
+	Fields map[string]string `yaml:"fields"`
+	// ReportCaller adds the place in the source to every line.
+	ReportCaller bool `yaml:"reportcaller"`
 	// AccessLog.Disabled leaves out the line for each request.
 	AccessLog AccessLog `yaml:"accesslog"`
 }
@@ -44,6 +54,7 @@ type Storage struct {
 	Filesystem *Filesystem `yaml:"filesystem"`
 	S3         *S3         `yaml:"s3"`
 	InMemory   *InMemory   `yaml:"inmemory"`
+	Redirect   Redirect    `yaml:"redirect"`
 	Delete     Delete      `yaml:"delete"`
 	// Maintenance is what happens to the storage beside serving it.
 	Maintenance Maintenance `yaml:"maintenance"`
@@ -87,6 +98,13 @@ type S3 struct {
 
 // InMemory is the driver that forgets everything when the server stops: for tests.
 type InMemory struct{}
+
+// Redirect is storage.redirect.
+type Redirect struct {
+	// Disable has the server send all blobs itself. Default false, as distribution's: where the driver is s3, clients fetch blobs
+	// from the bucket, by URLs that work for 20 minutes.
+	Disable bool `yaml:"disable"`
+}
 
 // Delete is storage.delete.
 type Delete struct {
@@ -148,14 +166,25 @@ type HTTP struct {
 	// Addr is host:port to listen on; an empty host is every address. Default ":5000".
 	Addr string `yaml:"addr"`
 	// Host is the registry's own URL as clients see it, such as https://registry.example.com. Where it is set, URLs in
-	// answers begin with it unless the client used another origin that the certificate covers.
+	// answers begin with it unless the client used another origin that the certificate covers. A path is what clients see
+	// before /v2/, whatever Prefix is; what follows its last slash is cut off. Without a slash at the end once read.
 	Host string `yaml:"host"`
+	// Prefix is the path below which the registry is served, such as /registry for /registry/v2/; the token server is
+	// there as well as at the root. Once read it is empty or begins with a slash, and does not end with one. Clients ask for
+	// /v2/ at the root of an origin, so something in front must add it. URLs in answers have it where neither Host nor
+	// RelativeURLs is set, as distribution's do.
+	Prefix string `yaml:"prefix"`
+	// Headers are added to every answer of the registry; what the registry says itself comes first. Once read, names are in
+	// canonical form.
+	Headers map[string][]string `yaml:"headers"`
 	// Secret authenticates the state in upload URLs. Default: made at first start and kept in the data directory.
 	Secret Secret `yaml:"secret"`
 	// RelativeURLs makes the URLs in answers paths, even where Host is set.
 	RelativeURLs bool `yaml:"relativeurls"`
 	// TLS; absent means plain HTTP.
 	TLS TLS `yaml:"tls"`
+	// HTTP2.Disabled leaves HTTP/1.1.
+	HTTP2 HTTP2 `yaml:"http2"`
 	// Debug is the listener for metrics, profiles and health: loopback only.
 	Debug Debug `yaml:"debug"`
 	// DrainTimeout is how long requests may finish after SIGTERM. Default 10m, also for 0, which is distribution's default and
@@ -168,6 +197,15 @@ type TLS struct {
 	// Certificate and Key are PEM files, read again when they change.
 	Certificate string `yaml:"certificate"`
 	Key         string `yaml:"key"`
+	// MinimumTLS is tls1.2 (the default) or tls1.3.
+	MinimumTLS string `yaml:"minimumtls"`
+	// CipherSuites are those of TLS 1.2 that are offered, by Go's names. Default: Go's choice. Those of TLS 1.3 are not chosen.
+	CipherSuites []string `yaml:"ciphersuites"`
+	// ClientCAs are PEM files of those who sign clients' certificates. Where there are any, connections need one.
+	ClientCAs []string `yaml:"clientcas"`
+	// ClientAuth says how much a client's certificate is needed: require-and-verify-client-cert (the default),
+	// verify-client-cert-if-given, require-any-client-cert or request-client-cert.
+	ClientAuth string `yaml:"clientauth"`
 	// LetsEncrypt orders certificates by ACME.
 	LetsEncrypt LetsEncrypt `yaml:"letsencrypt"`
 	// LocalCA issues certificates from a CA of our own kept in the data directory: the embedded default. Not in files.
@@ -199,7 +237,19 @@ func (l LetsEncrypt) Enabled() bool {
 // Debug is http.debug.
 type Debug struct {
 	// Addr is host:port. An empty host means 127.0.0.1; a host that is not loopback is refused. Empty: no debug listener.
-	Addr string `yaml:"addr"`
+	Addr       string     `yaml:"addr"`
+	Prometheus Prometheus `yaml:"prometheus"`
+}
+
+// Prometheus is http.debug.prometheus.
+type Prometheus struct {
+	// Path is where the debug listener has the metrics besides /metrics.
+	Path string `yaml:"path"`
+}
+
+// HTTP2 is http.http2.
+type HTTP2 struct {
+	Disabled bool `yaml:"disabled"`
 }
 
 // Gateway is the front door: limits, and what distribution has no key for.

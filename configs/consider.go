@@ -12,6 +12,8 @@ func (k *checker) consider() {
 	k.considerAccess()
 	k.considerListener()
 	k.considerNames()
+	k.considerHandshakes()
+	k.considerManifests()
 	k.unreachable()
 	c := k.c
 	if len(c.Etcd.Endpoints) == 0 && k.has("etcd.prefix") {
@@ -60,6 +62,9 @@ func (k *checker) considerListener() {
 // considerNames warns of URLs that clients would be sent to in vain.
 func (k *checker) considerNames() {
 	h := k.c.HTTP
+	if k.cut != "" {
+		k.warnf("http.host", "%s follows the last slash and is cut off; end the URL in a slash to keep it", quoteText(k.cut))
+	}
 	if u, err := url.Parse(h.Host); err == nil && h.Host != "" {
 		hosts := h.TLS.LetsEncrypt.Hosts
 		if h.TLS.LetsEncrypt.Enabled() && !slices.ContainsFunc(hosts, func(n string) bool { return strings.EqualFold(n, u.Hostname()) }) {

@@ -47,7 +47,9 @@ func (d *decoder) decode(n *node, s *schema, v reflect.Value, path string) {
 			d.decode(item, s.elem, list.Index(i), itemPath)
 		}
 		v.Set(list)
-	case !s.section() && s.elem == nil && n.kind == scalar:
+	case s.values != nil && n.kind == mapping:
+		d.entries(n, s, v, path)
+	case s.single() && n.kind == scalar:
 		if !setScalar(v, n.text) {
 			d.wrongType(n, s, path)
 		}
@@ -74,6 +76,20 @@ func (d *decoder) section(n *node, s *schema, v reflect.Value, path string) {
 	}
 }
 
+// entries decodes the entries of n, whose keys may be any, into a map; one without a value is left out.
+func (d *decoder) entries(n *node, s *schema, v reflect.Value, path string) {
+	m := reflect.MakeMapWithSize(s.typ, len(n.entries))
+	for _, e := range n.entries {
+		keyPath := join(path, quoteKey(e.key))
+		d.at[keyPath] = e.at
+		value := reflect.New(s.typ.Elem()).Elem()
+		if d.decode(e.value, s.values, value, keyPath); e.value.kind != null {
+			m.SetMapIndex(reflect.ValueOf(e.key), value)
+		}
+	}
+	v.Set(m)
+}
+
 func (d *decoder) unknown(e entry, s *schema, path string) {
 	text, meant := "unknown key", ""
 	if len(d.p.errs) < maxProblems {
@@ -92,7 +108,7 @@ func (d *decoder) unknown(e entry, s *schema, path string) {
 
 func (d *decoder) wrongType(n *node, s *schema, path string) {
 	got := n.kind.String()
-	if n.kind == scalar && s.elem == nil && !s.section() { // a number, a duration, a truth: no secret is one
+	if n.kind == scalar && s.single() { // a number, a duration, a truth: no secret is one
 		got = quoteText(n.text)
 	}
 	d.p.errorf(n.at, path, "wants %s, not %s", s.wants(), got)
@@ -141,7 +157,7 @@ func (d *decoder) foreign(n *node, f *foreignKey) {
 	if f.treat == silent || (f.treat != always && (asksNothing(n) || oneOf(n, f.fine))) {
 		return
 	}
-	if f.treat == ignored || oneOf(n, f.weaker) {
+	if f.treat == ignored {
 		text := "known to distribution, no effect here"
 		if f.why != "" {
 			text += ": " + f.why

@@ -65,12 +65,6 @@ func TestForeignKeys(t *testing.T) {
 				t.Errorf("%s: %q asks for nothing: got %q", path, value, got)
 			}
 		}
-		for _, value := range f.weaker {
-			_, warnings, err := Parse("config.yml", []byte(with(path, value)), nil)
-			if err != nil || len(warnings) != 1 {
-				t.Errorf("%s: %s: got %q, want a warning", path, value, outcome(warnings, err))
-			}
-		}
 	}
 }
 

@@ -84,6 +84,8 @@ func (x *patcher) resolve(parts []string) ([]step, stray, bool) {
 			path, s = append(path, step{strings.ToLower(part), nil}), nil
 		case s.elem != nil:
 			path, s = append(path, step{part, s.elem}), s.elem
+		case s.values != nil: // as distribution has it, for whose headers case means nothing
+			path, s = append(path, step{strings.ToLower(part), s.values}), s.values
 		default:
 			key := strings.ToLower(part)
 			next := s.keys[key]
@@ -149,7 +151,7 @@ func (x *patcher) set(tree *node, path []step, v override) {
 
 // entryOf sets or finds the value of key in the mapping n. Nil: there is nothing more to do.
 func entryOf(n *node, key string, last bool, value *node, v override) *node {
-	for _, e := range n.entries { // inside of foreign keys the file's spelling is kept
+	for _, e := range n.entries { // inside of maps and foreign keys the file's spelling is kept
 		if strings.ToLower(e.key) == key && n.get(key) == nil {
 			key = e.key
 		}

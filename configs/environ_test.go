@@ -18,7 +18,7 @@ func TestVariables(t *testing.T) {
 		"quotes":              {"", []string{`REGISTRY_HTTP_SECRET="#x"`}, func(c *Config) bool { return c.HTTP.Secret == "#x" }},
 		"with an equals sign": {"", []string{"REGISTRY_HTTP_SECRET=a=b"}, func(c *Config) bool { return c.HTTP.Secret == "a=b" }},
 		"unset":               {quiet + "http: {addr: \":1\", secret: s}", []string{"REGISTRY_HTTP_ADDR=", "REGISTRY_HTTP_SECRET="}, func(c *Config) bool { return c.HTTP.Addr == ":5000" && c.HTTP.Secret == "" }},
-		"a section":           {quiet + "log: {level: warn}", []string{"REGISTRY_LOG={formatter: json}"}, func(c *Config) bool { return c.Log == Log{Level: "info", Formatter: "json"} }},
+		"a section":           {quiet + "log: {level: warn}", []string{"REGISTRY_LOG={formatter: json}"}, func(c *Config) bool { return reflect.DeepEqual(c.Log, Log{Level: "info", Formatter: "json"}) }},
 		"auth unset":          {"", []string{"REGISTRY_AUTH="}, func(c *Config) bool { return c.Auth == Auth{} }},
 		"auth chosen":         {"", []string{"REGISTRY_AUTH_TOKEN_SERVICE=s", "REGISTRY_AUTH=token"}, func(c *Config) bool { return c.Auth.Htpasswd == nil && c.Auth.Token.Service == "s" }},
 		"auth with a path":    {"", []string{"REGISTRY_AUTH=htpasswd", "REGISTRY_AUTH_HTPASSWD_PATH=/p", "REGISTRY_AUTH_HTPASSWD_REALM=r"}, func(c *Config) bool { return *c.Auth.Htpasswd == Htpasswd{"r", "/p"} }},
@@ -112,8 +112,7 @@ func TestBadVariables(t *testing.T) {
 		{"REGISTRY_ETCD_ENDPOINTS_-1=a:1", `REGISTRY_ETCD_ENDPOINTS_-1: etcd.endpoints: an item of a list is named by its number, from 0`},
 		{"REGISTRY_TOKENSERVER_ACCESS_0=", `REGISTRY_TOKENSERVER_ACCESS_0: tokenserver.access[0]: an item cannot be unset; set the whole list`},
 		{"REGISTRY_STORAGE_GCS_KEYFILE=hunter2", `REGISTRY_STORAGE_GCS_KEYFILE: storage.gcs: ` + noDriver},
-		{"REGISTRY_PROXY_REMOTEURL=https://u:hunter2@example.com", `REGISTRY_PROXY_REMOTEURL: proxy.remoteurl: a pull-through cache is not supported in this version`},
-		{"REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL=http://x", `REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL: notifications.endpoints: notifications are not supported in this version, and somebody may rely on them: remove the endpoints or disable each`},
+		{"REGISTRY_PROXY_REMOTEURL=https://u:hunter2@example.com", `REGISTRY_PROXY_REMOTEURL: proxy.remoteurl: ` + noProxy},
 		{"REGISTRY_ETCD_ENDPOINTS=['https://u:hunter2@etcd:1']", `REGISTRY_ETCD_ENDPOINTS: etcd.endpoints[0]: a URL with a user or password in it; write it like https://etcd.example.com:2379`},
 		{"REGISTRY_ETCD_ENDPOINTS=https://u:hunter2@etcd:1", `REGISTRY_ETCD_ENDPOINTS: etcd.endpoints: wants a list, not a single value`},
 		{"REGISTRY_HTTP_HOST=https://u:hunter2@%zz", `REGISTRY_HTTP_HOST: http.host: not a URL; write it like https://registry.example.com`},
@@ -128,12 +127,12 @@ func TestBadVariables(t *testing.T) {
 func TestVariablesOfDistribution(t *testing.T) {
 	_, warnings, err := Parse("config.yml", []byte(quiet), []string{
 		"REGISTRY_NOTIFICATIONS_EVENTCONFIG_INCLUDEREFERENCES=true", "REGISTRY_HEALTH_FILECHECKERS_0_FILE=/x",
-		"REGISTRY_HTTP_HEADERS={X-Content-Type-Options: [nosniff]}", "REGISTRY_HEALTH_STORAGEDRIVER_ENABLED=true",
+		"REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL=http://u:hunter2@x", "REGISTRY_HEALTH_STORAGEDRIVER_ENABLED=true",
 	})
 	want := `warning config.yml: http.tls: absent: passwords and tokens travel unencrypted to :5000
-warning REGISTRY_HEALTH_FILECHECKERS_0_FILE: health.file: known to distribution, no effect here: the listener of http.debug.addr always tells it
-warning REGISTRY_HEALTH_STORAGEDRIVER_ENABLED: health.storagedriver: known to distribution, no effect here: the listener of http.debug.addr always tells it
-warning REGISTRY_HTTP_HEADERS: http.headers: known to distribution, no effect here: answers carry no headers of the file's
+warning REGISTRY_HEALTH_FILECHECKERS_0_FILE: health.file: known to distribution, no effect here: checks of the file's own are not run; ask /readyz of the listener of http.debug.addr
+warning REGISTRY_HEALTH_STORAGEDRIVER_ENABLED: health.storagedriver: known to distribution, no effect here: /readyz of the listener of http.debug.addr always looks at the storage
+warning REGISTRY_NOTIFICATIONS_ENDPOINTS_0_URL: notifications.endpoints: known to distribution, no effect here: nobody is told of pushes, pulls and deletions; whoever relies on it must ask the API instead
 `
 	if got := outcome(warnings, err); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)

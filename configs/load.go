@@ -126,6 +126,7 @@ func defaults() *Config {
 			ACME:             ACME{CheckInterval: 10 * time.Minute},
 		},
 		TokenServer: TokenServer{Lifetime: 5 * time.Minute},
+		GC:          defaultGC(),
 	}
 }
 
@@ -145,7 +146,12 @@ func (c *Config) complete(embedded bool) {
 	}
 	c.HTTP.Addr = cmp.Or(c.HTTP.Addr, ":5000")
 	c.HTTP.DrainTimeout = cmp.Or(c.HTTP.DrainTimeout, 10*time.Minute)
-	c.HTTP.Host = strings.TrimSuffix(c.HTTP.Host, "/")
+	if c.Catalog.MaxEntries < 1 {
+		c.Catalog.MaxEntries = defaultPage
+	}
+	c.Tags.MaxTags = cmp.Or(c.Tags.MaxTags, defaultPage)
+	platforms := &c.Validation.Manifests.Indexes.Platforms
+	*platforms = strings.ToLower(cmp.Or(*platforms, "all"))
 	c.HTTP.TLS.LocalCA = embedded && !c.HTTP.TLS.Enabled()
 	c.Etcd.Prefix = strings.TrimRight(cmp.Or(c.Etcd.Prefix, "/lain/config"), "/")
 	if dir := c.DataDir(); dir != "" {

@@ -35,9 +35,10 @@ tokenserver: {access: [{account: admin, repository: "**", actions: ["*"]}]}
 func TestEverySetting(t *testing.T) {
 	got, warnings, err := Parse("config.yml", []byte(`
 version: 0.1
-log: {level: DEBUG, formatter: logstash, accesslog: {disabled: yes}}
+log: {level: DEBUG, formatter: logstash, fields: {service: registry, Zone: 3, none: }, reportcaller: true, accesslog: {disabled: yes}}
 storage:
   filesystem: {rootdirectory: /data}
+  redirect: {disable: true}
   delete: {enabled: true}
   maintenance: {readonly: {enabled: true}, uploadpurging: {enabled: false, age: 1h, interval: 1m, dryrun: true}}
 auth:
@@ -49,8 +50,25 @@ http:
   secret: asecretforlocaldevelopment
   draintimeout: 30s
   relativeurls: true
-  tls: {letsencrypt: {cachefile: /acme, email: a@example.com, hosts: [registry.example.com], directoryurl: "https://ca.example.com/dir"}}
-  debug: {addr: "localhost:5001", prometheus: {enabled: true, path: /metrics}}
+  prefix: /registry/
+  headers: {X-Content-Type-Options: [nosniff], x-frame-options: [DENY, "a\tb"], Access-Control-Allow-Credentials: [true]}
+  http2: {disabled: true}
+  tls:
+    minimumtls: tls1.2
+    ciphersuites: [TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256]
+    clientcas: [/ca1.pem, /ca2.pem]
+    clientauth: verify-client-cert-if-given
+    letsencrypt: {cachefile: /acme, email: a@example.com, hosts: [registry.example.com], directoryurl: "https://ca.example.com/dir"}
+  debug: {addr: "localhost:5001", prometheus: {enabled: true, path: /metrics2}}
+catalog: {maxentries: 50}
+tags: {maxtags: 60}
+validation:
+  enabled: true
+  disabled: true
+  manifests:
+    urls: {allow: ["^https://a\\.example\\.com/"], deny: [secret]}
+    indexes: {platforms: All, platformlist: []}
+policy: {repository: {classes: [image]}}
 gateway:
   headertimeout: 1s
   bodyidletimeout: 2s
@@ -62,14 +80,17 @@ tokenserver:
   access: [{account: "*", repository: "pub/**", actions: [pull]}, {account: bob, repository: a/*, actions: []}]
 etcd: {endpoints: ["https://etcd.example.com:2379", "10.0.0.1:2379"], prefix: /other/}
 index: {path: /index}
+gc: {enabled: false, interval: 1m, grace: 2h, quarantine: 3m, untagged: Keep, rate: 4, scaninterval: 5h, breaker: {blobs: 6, percent: 7}}
 `), nil)
-	if text := outcome(warnings, err); text != "warning config.yml:10: auth.token: no effect: /other/auth/registry in etcd decides\n" {
+	if text := outcome(warnings, err); text != "warning config.yml:11: auth.token: no effect: /other/auth/registry in etcd decides\n" {
 		t.Fatal(text)
 	}
 	want := &Config{
 		Version: "0.1",
-		Log:     Log{Level: "debug", Formatter: "json", AccessLog: AccessLog{Disabled: true}},
-		Storage: Storage{Filesystem: &Filesystem{RootDirectory: "/data"}, Delete: Delete{Enabled: true}, Maintenance: Maintenance{
+		Log: Log{
+			Level: "debug", Formatter: "json", Fields: map[string]string{"service": "registry", "Zone": "3"}, ReportCaller: true, AccessLog: AccessLog{Disabled: true},
+		},
+		Storage: Storage{Filesystem: &Filesystem{RootDirectory: "/data"}, Redirect: Redirect{Disable: true}, Delete: Delete{Enabled: true}, Maintenance: Maintenance{
 			ReadOnly: ReadOnly{Enabled: true}, UploadPurging: UploadPurging{Age: time.Hour, Interval: time.Minute, DryRun: true},
 		}},
 		Auth: Auth{
@@ -78,11 +99,25 @@ index: {path: /index}
 		},
 		HTTP: HTTP{
 			Addr: "127.0.0.1:5000", Host: "https://registry.example.com:5000", Secret: "asecretforlocaldevelopment", DrainTimeout: 30 * time.Second, RelativeURLs: true,
-			TLS: TLS{LetsEncrypt: LetsEncrypt{
-				CacheFile: "/acme", Email: "a@example.com", Hosts: []string{"registry.example.com"}, DirectoryURL: "https://ca.example.com/dir",
-			}},
-			Debug: Debug{Addr: "localhost:5001"},
+			Prefix:  "/registry",
+			Headers: map[string][]string{"X-Content-Type-Options": {"nosniff"}, "X-Frame-Options": {"DENY", "a\tb"}, "Access-Control-Allow-Credentials": {"true"}},
+			HTTP2:   HTTP2{Disabled: true},
+			TLS: TLS{
+				MinimumTLS: "tls1.2", CipherSuites: []string{"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"},
+				ClientCAs: []string{"/ca1.pem", "/ca2.pem"}, ClientAuth: "verify-client-cert-if-given",
+				LetsEncrypt: LetsEncrypt{
+					CacheFile: "/acme", Email: "a@example.com", Hosts: []string{"registry.example.com"}, DirectoryURL: "https://ca.example.com/dir",
+				},
+			},
+			Debug: Debug{Addr: "localhost:5001", Prometheus: Prometheus{Path: "/metrics2"}},
 		},
+		Catalog: Catalog{MaxEntries: 50},
+		Tags:    Tags{MaxTags: 60},
+		Validation: Validation{Enabled: true, Disabled: true, Manifests: ValidationManifests{
+			URLs:    ValidationURLs{Allow: []string{`^https://a\.example\.com/`}, Deny: []string{"secret"}},
+			Indexes: ValidationIndexes{Platforms: "all", PlatformList: []Platform{}},
+		}},
+		Policy: Policy{Repository: RepositoryPolicy{Classes: []string{"image"}}},
 		Gateway: Gateway{
 			HeaderTimeout: time.Second, BodyIdleTimeout: 2 * time.Second, KeepAliveTimeout: 3 * time.Second, MaxHeaderBytes: 8192,
 			ACME: ACME{DirectoryCA: "/ca.pem", CheckInterval: 4 * time.Second},
@@ -92,6 +127,7 @@ index: {path: /index}
 		}},
 		Etcd:  Etcd{Endpoints: []string{"https://etcd.example.com:2379", "10.0.0.1:2379"}, Prefix: "/other"},
 		Index: Index{Path: "/index"},
+		GC:    GC{Interval: time.Minute, Grace: 2 * time.Hour, Quarantine: 3 * time.Minute, Untagged: "keep", Rate: 4, ScanInterval: 5 * time.Hour, Breaker: Breaker{Blobs: 6, Percent: 7}},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -108,6 +144,8 @@ func TestDefaultsOfFile(t *testing.T) {
 	want.Log = Log{Level: "info", Formatter: "text"}
 	want.Storage.Filesystem = &Filesystem{RootDirectory: "/var/lib/registry"}
 	want.HTTP.Addr, want.HTTP.DrainTimeout = ":5000", 10*time.Minute
+	want.Catalog.MaxEntries, want.Tags.MaxTags = 1000, 1000
+	want.Validation.Manifests.Indexes.Platforms = "all"
 	want.Etcd.Prefix = "/lain/config"
 	want.Index.Path = "/var/lib/registry/gatehouse/index.db"
 	if !reflect.DeepEqual(c, want) {
@@ -139,7 +177,7 @@ func TestForms(t *testing.T) {
 		"empty sections":        {"version: 0.1\nstorage: inmemory\nauth:\nhttp:\n  tls:\nlog:\n", func(c *Config) bool { return !c.HTTP.TLS.Enabled() && c.Log.Level == "info" }},
 		"loglevel":              {"version: 0.1\nstorage: inmemory\nloglevel: warn", func(c *Config) bool { return c.Log.Level == "warn" }},
 		"loglevel and log":      {"version: 0.1\nstorage: inmemory\nloglevel: warn\nlog: {level: error}", func(c *Config) bool { return c.Log.Level == "error" }},
-		"loglevel beside log":   {"version: 0.1\nstorage: inmemory\nloglevel: warn\nlog: {formatter: json}", func(c *Config) bool { return c.Log == Log{Level: "warn", Formatter: "json"} }},
+		"loglevel beside log":   {"version: 0.1\nstorage: inmemory\nloglevel: warn\nlog: {formatter: json}", func(c *Config) bool { return reflect.DeepEqual(c.Log, Log{Level: "warn", Formatter: "json"}) }},
 		"number for a text":     {"version: 0.1\nstorage: inmemory\nhttp: {secret: 12345}", func(c *Config) bool { return c.HTTP.Secret == "12345" }},
 		"zero draining":         {"version: 0.1\nstorage: inmemory\nhttp: {draintimeout: 0}", func(c *Config) bool { return c.HTTP.DrainTimeout == 10*time.Minute }},
 		"anchors and merging": {"version: 0.1\nstorage: inmemory\ntokenserver:\n  access:\n  - &r {account: a, repository: a/**, actions: &p [pull]}\n  - {<<: *r, account: b}\n  - {account: c, repository: c, actions: *p}\n",

@@ -125,7 +125,7 @@ func TestAliasBomb(t *testing.T) {
 func TestNearest(t *testing.T) {
 	names := newSchema().names()
 	for word, want := range map[string]string{
-		"HTTP": "http", "htpt": "http", "https": "http", "storag": "storage", "tokenservers": "tokenserver", "gc": "", "ui": "", "x": "", "": "",
+		"HTTP": "http", "htpt": "http", "https": "http", "storag": "storage", "tokenservers": "tokenserver", "gc": "gc", "gx": "", "ui": "", "x": "", "": "",
 		"address": "", "notification": "notifications", "something": "", "tsl": "",
 	} {
 		if got := nearest(word, names); got != want {

@@ -15,6 +15,7 @@ type schema struct {
 	index   int                // of the field in the parent's struct
 	keys    map[string]*schema // of a section
 	elem    *schema            // of a list
+	values  *schema            // of a map, whose keys are the operator's own
 	foreign *foreignKey
 	// named: a single value x means a section with the key x, as distribution reads `storage: inmemory`.
 	named bool
@@ -62,6 +63,8 @@ func schemaOf(t reflect.Type, path string) *schema {
 		}
 	case reflect.Slice:
 		s.elem = schemaOf(t.Elem(), path+"[]")
+	case reflect.Map:
+		s.values = schemaOf(t.Elem(), path+".*")
 	}
 	return s
 }
@@ -76,6 +79,9 @@ func join(path, key string) string {
 // section reports whether s has keys.
 func (s *schema) section() bool { return s.keys != nil }
 
+// single reports whether a value of s is a scalar.
+func (s *schema) single() bool { return !s.section() && s.elem == nil && s.values == nil }
+
 // names are the keys of a section, sorted.
 func (s *schema) names() []string {
 	names := make([]string, 0, len(s.keys))
@@ -89,7 +95,7 @@ func (s *schema) names() []string {
 // wants says what a value of s looks like, for errors: "wants …".
 func (s *schema) wants() string {
 	switch {
-	case s.typ == nil || s.section():
+	case s.typ == nil || s.section() || s.values != nil:
 		return "a section (lines of key: value)"
 	case s.elem != nil:
 		return "a list"

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -51,7 +52,8 @@ func (s *Server) logAccess(x *exchange, r *http.Request, method, path string) {
 	if cause != "" {
 		attrs = append(attrs, slog.String("err", cause))
 	}
-	s.log.LogAttrs(r.Context(), slog.LevelInfo, "request", attrs...)
+	// Without the request's context, from which the handler would take the id that the line has.
+	s.log.LogAttrs(context.Background(), slog.LevelInfo, "request", attrs...)
 }
 
 // bounded is s without what is beyond limit bytes, and without the pieces of a character that the cut leaves.

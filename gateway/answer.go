@@ -26,11 +26,14 @@ type ociError struct {
 	Message string `json:"message"`
 }
 
-// versionHeader tells docker, on every answer below /v2, that a registry speaks.
+// versionHeader tells docker, on every answer of the registry API's, that a registry speaks.
 const versionHeader, version = "Docker-Distribution-Api-Version", "registry/2.0"
 
-// isV2 reports whether path is the registry API's.
-func isV2(path string) bool { return path == "/v2" || strings.HasPrefix(path, "/v2/") }
+// isV2 reports whether path is the registry API's, which is below prefix.
+func isV2(prefix, path string) bool {
+	rest, ok := strings.CutPrefix(path, prefix)
+	return ok && (rest == "/v2" || strings.HasPrefix(rest, "/v2/"))
+}
 
 // fail answers with an error of the gateway's own. Nothing may have been written yet; what the handler has put into the
 // header is dropped. Where the request's body ended in the middle, net/http closes an HTTP/1 connection by itself.

@@ -17,7 +17,7 @@ func (s *Server) client(next handler) http.Handler {
 			r:      r,
 			start:  time.Now(),
 			serial: s.serial.Add(1),
-			v2:     isV2(r.URL.Path),
+			v2:     isV2(s.prefix, r.URL.Path),
 			http1:  r.TLS == nil || r.TLS.NegotiatedProtocol != "h2",
 			plain:  r.TLS == nil,
 		}

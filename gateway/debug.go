@@ -21,8 +21,9 @@ import (
 type DebugOptions struct {
 	// Addr is host:port. The host is empty for 127.0.0.1, localhost, or a loopback address.
 	Addr string
-	// Metrics is what /metrics shows. Required.
-	Metrics *prometheus.Registry
+	// Metrics is what /metrics shows, and MetricsPath, where it is set. Required.
+	Metrics     *prometheus.Registry
+	MetricsPath string
 	// Ready returns why the server should get no requests now, or nil. Its error is shown. nil: always ready.
 	Ready func(context.Context) error
 	// Logger is required.
@@ -51,7 +52,7 @@ func NewDebug(o DebugOptions) (*Debug, error) {
 	}
 	d := &Debug{addr: net.JoinHostPort(host, port)}
 	d.http = &http.Server{
-		Handler:           localOnly(debugMux(o.Metrics, o.Ready)),
+		Handler:           localOnly(debugMux(o)),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		ErrorLog:          log.New(errorLog{o.Logger}, "", 0),
@@ -60,9 +61,13 @@ func NewDebug(o DebugOptions) (*Debug, error) {
 }
 
 // debugMux is the routes. Package pprof puts its handlers on http.DefaultServeMux as well, which nothing here serves.
-func debugMux(metrics *prometheus.Registry, ready func(context.Context) error) *http.ServeMux {
+func debugMux(o DebugOptions) *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	metrics := promhttp.HandlerFor(o.Metrics, promhttp.HandlerOpts{})
+	mux.Handle("GET /metrics", metrics)
+	if o.MetricsPath != "" && o.MetricsPath != "/metrics" {
+		mux.Handle("GET "+o.MetricsPath, metrics)
+	}
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
@@ -75,8 +80,8 @@ func debugMux(metrics *prometheus.Registry, ready func(context.Context) error) *
 	mux.HandleFunc("GET /debug/health", alive)
 	mux.HandleFunc("GET /livez", alive)
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		if ready != nil {
-			if err := ready(r.Context()); err != nil {
+		if o.Ready != nil {
+			if err := o.Ready(r.Context()); err != nil {
 				http.Error(w, err.Error(), http.StatusServiceUnavailable)
 				return
 			}

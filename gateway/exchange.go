@@ -61,7 +61,7 @@ func RequestID(ctx context.Context) string {
 
 // id is unique among the requests of a process, and with high probability among those of all.
 func (x *exchange) id() string {
-	return strconv.FormatUint(uint64(x.server.run), 16) + "-" + strconv.FormatUint(x.serial, 10)
+	return x.server.run + strconv.FormatUint(x.serial, 10)
 }
 
 // outcome is the answer's status as log and metrics tell it, and why it ended early where it did. 499 is nginx's number for

@@ -16,13 +16,18 @@ type Origin struct {
 	// Covers reports whether a client that verifies names may use host, a DNS name in lower case or an IP literal, without
 	// port. nil: no name.
 	Covers func(host string) bool
-	// Host is http.host; nil when not set.
+	// Host is http.host; nil when not set. Its path does not count.
 	Host *url.URL
+	// Path is what clients see before /v2/: empty, or a path without a slash at its end.
+	Path string
 	// TLS says what the listener speaks.
 	TLS bool
 	// Names are the certificate's names, best first. nil: none.
 	Names func() []string
 }
+
+// Base returns what the URLs of the registry and of the token server begin with: Of and Path.
+func (o Origin) Base(r *http.Request) string { return o.Of(r) + o.Path }
 
 // Of returns scheme://host[:port], without a path.
 //

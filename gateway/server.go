@@ -19,6 +19,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -32,8 +33,11 @@ import (
 type Options struct {
 	// Addr is host:port to listen on; an empty host is every address.
 	Addr string
-	// TLS is the listener's configuration; nil means plain HTTP. HTTP/2 is offered over TLS only.
-	TLS *tls.Config
+	// TLS is the listener's configuration; nil means plain HTTP. HTTP/2 is offered over TLS only, unless OnlyHTTP1.
+	TLS       *tls.Config
+	OnlyHTTP1 bool
+	// Prefix is what stands before /v2/ in the paths of the registry: empty, or a path without a slash at its end.
+	Prefix string
 	// Routes are the handlers, in any order.
 	Routes []Route
 	// Limits bounds what clients may take; a zero field has the default that configs.Gateway documents.
@@ -70,6 +74,7 @@ const (
 type Server struct {
 	log       *slog.Logger
 	addr      string
+	prefix    string
 	limit     configs.Gateway
 	linger    time.Duration
 	handshake time.Duration
@@ -81,7 +86,7 @@ type Server struct {
 	listener net.Listener
 
 	serial  atomic.Uint64 // requests so far
-	run     uint32        // tells request ids of one process from the next one's
+	run     string        // tells request ids of one process from the next one's
 	active  atomic.Int64  // requests whose handler has not returned
 	cutting atomic.Bool   // the drain is over, and what still ran was cut
 	buffers sync.Pool     // of *copyBuffer
@@ -99,11 +104,12 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		log:       o.Logger,
 		addr:      o.Addr,
+		prefix:    o.Prefix,
 		limit:     limit,
 		linger:    min(maxLinger, limit.BodyIdleTimeout/2),
 		handshake: min(maxHandshake, limit.HeaderTimeout),
 		drainFor:  o.DrainTimeout,
-		run:       rand.Uint32(),
+		run:       strconv.FormatUint(uint64(rand.Uint32()), 16) + "-",
 		buffers:   sync.Pool{New: func() any { return new(copyBuffer) }},
 	}
 	if s.drainFor == 0 {
@@ -119,19 +125,19 @@ func New(o Options) (*Server, error) {
 	if o.AccessLog {
 		chain = s.accessLog(chain)
 	}
-	s.http = s.newHTTP(s.client(s.limits(chain)), o.TLS)
+	s.http = s.newHTTP(s.client(s.limits(chain)), o)
 	return s, nil
 }
 
 // newHTTP returns the net/http server with the limits that are its business. There is no limit on the whole of a request
 // or an answer (ReadTimeout, WriteTimeout): pushes take hours.
-func (s *Server) newHTTP(h http.Handler, tc *tls.Config) *http.Server {
+func (s *Server) newHTTP(h http.Handler, o Options) *http.Server {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true)
+	protocols.SetHTTP2(!o.OnlyHTTP1)
 	return &http.Server{
 		Handler:                      h,
-		TLSConfig:                    tc.Clone(),
+		TLSConfig:                    o.TLS.Clone(),
 		Protocols:                    protocols,
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is refused like every path that is none
 		ReadHeaderTimeout:            s.limit.HeaderTimeout,

@@ -40,6 +40,7 @@ type descriptor struct {
 	Digest    digest.Digest `json:"digest"`
 	Size      int64         `json:"size"`
 	URLs      []string      `json:"urls"`
+	Platform  *Platform     `json:"platform"`
 }
 
 // document is what is read of a manifest or an index of any of the types.
@@ -56,7 +57,7 @@ type document struct {
 
 // Parse reads a manifest that was sent as contentType; the result lacks its digest. A document that could be read as
 // two things is refused: clients and registry must not disagree on what it needs (CVE-2021-41190).
-func Parse(contentType string, body []byte) (index.Manifest, error) {
+func (r Rules) Parse(contentType string, body []byte) (index.Manifest, error) {
 	var doc document
 	if err := unambiguous(body); err != nil {
 		return index.Manifest{}, invalid("not an unambiguous JSON document: %v", err)
@@ -82,7 +83,10 @@ func Parse(contentType string, body []byte) (index.Manifest, error) {
 	case !isIndex && doc.Config == nil:
 		return m, invalid("an image manifest has a config")
 	}
-	return m, doc.references(&m)
+	if err := r.class(mediaType, doc.Config); err != nil {
+		return m, err
+	}
+	return m, doc.references(&m, r)
 }
 
 // mediaType settles what a document is: its Content-Type, which its mediaType must not contradict.
@@ -106,8 +110,8 @@ func (doc *document) mediaType(contentType string) (string, error) {
 		sent, OCIManifest, OCIIndex, DockerManifest, DockerList)
 }
 
-// references collects what the document needs. Layers that are fetched from elsewhere are not needed here.
-func (doc *document) references(m *index.Manifest) error {
+// references collects what the document names, and judges it by the rules.
+func (doc *document) references(m *index.Manifest, rules Rules) error {
 	if doc.Config != nil {
 		if err := doc.Config.check(); err != nil {
 			return err
@@ -118,15 +122,30 @@ func (doc *document) references(m *index.Manifest) error {
 		if err := d.check(); err != nil {
 			return err
 		}
-		if len(d.URLs) == 0 {
+		foreign, err := rules.layer(m.MediaType, d)
+		switch {
+		case err != nil:
+			return err
+		case foreign:
+			m.Foreign = append(m.Foreign, d.Digest)
+		default:
 			m.Blobs = append(m.Blobs, d.Digest)
 		}
 	}
+	required := make(map[digest.Digest]bool, len(doc.Manifests))
 	for _, d := range doc.Manifests {
 		if err := d.check(); err != nil {
 			return err
 		}
 		m.Manifests = append(m.Manifests, d.Digest)
+		if rules.required(d) {
+			required[d.Digest] = true
+		}
+	}
+	for _, d := range m.Manifests {
+		if !required[d] {
+			m.Optional = append(m.Optional, d)
+		}
 	}
 	if doc.Subject != nil {
 		if err := doc.Subject.check(); err != nil {
