@@ -25,6 +25,7 @@ const (
 	repositoriesAtOnce = 4                // in the background
 	retryTouchAfter    = 5 * time.Second  // a repository that could not be read is not tried more often, however many ask
 	retryPassAfter     = 30 * time.Second // pause of the background after something could not be read
+	aheadOf            = 1 << 16          // repositories that a pass may have come upon before it reads them
 	reportEvery        = 30 * time.Second // progress in the log
 )
 
@@ -41,6 +42,8 @@ type Adopter struct {
 	mu      sync.Mutex
 	flights map[string]*flight // by repository; guarded by mu
 	failed  map[string]failure // by repository; guarded by mu
+
+	progress Progress // guarded by mu
 }
 
 // flight is the reading of a repository under way.
@@ -229,52 +232,95 @@ func (a *Adopter) Run(ctx context.Context) error {
 
 // Pass goes through the tree once and adopts what is not. When all could be read, the adoption is done; else it returns the
 // first error, having adopted what it could. progress is told of the counts now and then.
-func (a *Adopter) Pass(ctx context.Context, progress func(index.Adoption)) error {
+func (a *Adopter) Pass(ctx context.Context, progress func(index.Adoption)) (err error) {
 	if a.done.Load() {
 		return nil
 	}
 	a.log.InfoContext(ctx, "adopting the tree")
+	a.advance(func(p *Progress) { *p = Progress{} })
+	defer func() { a.advance(func(p *Progress) { p.Failure = err }) }()
 	stop := a.follow(ctx, progress)
 	defer stop()
-	var mu sync.Mutex
-	var first error
-	note := func(err error) {
-		mu.Lock()
-		defer mu.Unlock()
-		if first == nil {
-			first = err
-		}
+	odd, err := oddBlobs(ctx, a.driver)
+	if err != nil {
+		return err
 	}
+	more, err := a.readAll(ctx)
+	if err != nil {
+		return err
+	}
+	return a.finish(ctx, append(odd, more...))
+}
+
+// readAll touches all repositories of the tree, and returns what else is odd in it.
+func (a *Adopter) readAll(ctx context.Context) (odd []index.Finding, err error) {
+	var mu sync.Mutex
+	var first error // guarded by mu
 	var repositories errgroup.Group
 	repositories.SetLimit(repositoriesAtOnce)
-	touch := func(repo string) error {
+	touch := func(repo string, read func()) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		repositories.Go(func() error {
-			if err := a.touch(ctx, ctx, repo, false); err != nil {
-				a.log.ErrorContext(ctx, "a repository of the tree could not be read", "repo", repo, "err", err)
-				note(err)
+			err := a.touch(ctx, ctx, repo, false)
+			if err == nil {
+				read()
+				return nil
+			}
+			a.log.ErrorContext(ctx, "a repository of the tree could not be read", "repo", repo, "err", err)
+			mu.Lock()
+			defer mu.Unlock()
+			if first == nil {
+				first = err
 			}
 			return nil
 		})
 		return nil
 	}
-	odd, err := oddBlobs(ctx, a.driver)
+	read := func() { a.advance(func(p *Progress) { p.Read++ }) }
+	odd, err = a.walkAhead(ctx, func(repo string) error { return touch(repo, read) })
 	if err == nil {
-		err = Walk(ctx, a.driver, touch, func(f index.Finding) { odd = append(odd, f) })
-	}
-	if err == nil {
-		err = a.leftOver(ctx, touch)
+		err = a.leftOver(ctx, func(repo string) error { return touch(repo, func() {}) })
 	}
 	_ = repositories.Wait() // its errors are noted
 	if err == nil {
 		err = first
 	}
-	if err != nil {
-		return err
+	return odd, err
+}
+
+// walkAhead calls touch for each repository of the tree, and returns what else is odd in it. The walk runs ahead, so that soon
+// it is known how many there are.
+func (a *Adopter) walkAhead(ctx context.Context, touch func(string) error) (odd []index.Finding, err error) {
+	walking, stop := context.WithCancel(ctx)
+	found, walked := make(chan string, aheadOf), make(chan error, 1)
+	go func() {
+		defer close(found)
+		err := Walk(walking, a.driver, func(repo string) error {
+			a.advance(func(p *Progress) { p.Found++ })
+			select {
+			case found <- repo:
+				return nil
+			case <-walking.Done():
+				return walking.Err()
+			}
+		}, func(f index.Finding) { odd = append(odd, f) })
+		if err == nil {
+			a.advance(func(p *Progress) { p.Counted = true })
+		}
+		walked <- err
+	}()
+	for repo := range found {
+		if err = touch(repo); err != nil {
+			break
+		}
 	}
-	return a.finish(ctx, odd)
+	stop()
+	if e := <-walked; err == nil {
+		err = e
+	}
+	return odd, err
 }
 
 // leftOver touches what only the index knows: in another adoption of a tree, what is not there any more.

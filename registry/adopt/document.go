@@ -70,7 +70,7 @@ func parse(d digest.Digest, body []byte) (index.Manifest, error) {
 	return m, doc.references(&m)
 }
 
-// references collects what the document needs. Layers that are fetched from elsewhere are not needed here.
+// references collects what the document needs. Layers that are fetched from elsewhere are not needed here; one that is here stays.
 func (doc *document) references(m *index.Manifest) error {
 	layers := doc.Layers
 	if doc.Config != nil {
@@ -82,6 +82,8 @@ func (doc *document) references(m *index.Manifest) error {
 	for _, l := range layers {
 		if len(l.URLs) == 0 {
 			m.Blobs = append(m.Blobs, l.Digest)
+		} else if _, err := manifest.ParseDigest(string(l.Digest)); err == nil {
+			m.Foreign = append(m.Foreign, l.Digest)
 		}
 	}
 	for _, child := range doc.Manifests {

@@ -160,7 +160,7 @@ func (r *reader) readManifest(ctx context.Context, l *link) error {
 		return nil
 	case errors.Is(err, driver.ErrTooLarge):
 		r.report(l.path, KindUnreadable, fmt.Sprintf("it has more than %d bytes", manifest.MaxSize))
-		return nil
+		return r.unread(ctx, l.digest)
 	case err != nil:
 		return err
 	case l.digest.Algorithm().FromBytes(body) != l.digest:
@@ -170,11 +170,11 @@ func (r *reader) readManifest(ctx context.Context, l *link) error {
 	m, err := parse(l.digest, body)
 	if errors.Is(err, errSchema1) {
 		r.report(l.path, KindSchema1, err.Error())
-		return r.readSignatures(ctx, path.Dir(l.path))
+		return errors.Join(r.unread(ctx, l.digest), r.readSignatures(ctx, path.Dir(l.path)))
 	}
 	if err != nil {
 		r.report(l.path, KindUnreadable, err.Error())
-		return nil
+		return r.unread(ctx, l.digest)
 	}
 	if m.PushedAt, err = r.modified(ctx, l.path); err != nil {
 		return err
@@ -182,6 +182,18 @@ func (r *reader) readManifest(ctx context.Context, l *link) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.in.Manifests = append(r.in.Manifests, m)
+	return nil
+}
+
+// unread notes that there is a manifest of which nobody knows what it needs.
+func (r *reader) unread(ctx context.Context, d digest.Digest) error {
+	info, err := r.driver.Stat(ctx, tree.Blob(d))
+	if err != nil {
+		return fmt.Errorf("look how large manifest %s is: %w", d, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.in.Unread = append(r.in.Unread, index.StoredBlob{Digest: d, Size: info.Size})
 	return nil
 }
 

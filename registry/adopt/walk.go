@@ -15,6 +15,9 @@ import (
 
 const maxName = 255 // of a repository (distribution, reference.NameTotalLengthMax)
 
+// ValidName reports whether a repository can be called so.
+func ValidName(name string) bool { return len(name) <= maxName && namePattern.MatchString(name) }
+
 // Walk calls found for each repository of a tree, each behind those that it lies in, and odd for what else there is. It
 // ends with the first error.
 func Walk(ctx context.Context, d driver.Driver, found func(repo string) error, odd func(index.Finding)) error {
@@ -32,7 +35,7 @@ func walk(ctx context.Context, d driver.Driver, name string, found func(string) 
 	})
 	switch {
 	case !repository:
-	case name == "" || !namePattern.MatchString(name) || len(name) > maxName:
+	case !ValidName(name):
 		odd(index.Finding{Path: folder, Kind: KindUnknownName, Detail: "not a repository's name"})
 	default:
 		if err := found(name); err != nil {

@@ -69,7 +69,7 @@ func adoption(r kv.Reader) (Adoption, error) {
 // else may use the index when there was an adoption before.
 func (x *Index) StartAdoption(ctx context.Context) error {
 	return x.db.Update(ctx, func(w kv.Writer) error {
-		t := &tx{w: w, at: x.now().UTC()}
+		t := x.begin(w)
 		a, err := adoption(w)
 		if err != nil {
 			return err
@@ -90,7 +90,7 @@ func (x *Index) StartAdoption(ctx context.Context) error {
 // FinishAdoption ends the adoption: all repositories of the tree are in the index. found is of the tree at large.
 func (x *Index) FinishAdoption(ctx context.Context, found []Finding) error {
 	return x.db.Update(ctx, func(w kv.Writer) error {
-		t := &tx{w: w, at: x.now().UTC()}
+		t := x.begin(w)
 		a, err := adoption(w)
 		if err != nil {
 			return err

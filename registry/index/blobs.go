@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/opencontainers/go-digest"
 
 	"gatehouse/registry/index/kv"
+	"gatehouse/registry/planted"
 )
 
 // Blob returns the size of a blob that the repository may serve, or ErrBlobUnknown.
@@ -21,36 +21,29 @@ func (x *Index) Blob(ctx context.Context, repo string, dgst digest.Digest) (size
 // another one.
 func (x *Index) Locate(ctx context.Context, repo string, dgst digest.Digest) (stored digest.Digest, size int64, err error) {
 	err = x.db.View(ctx, func(r kv.Reader) error {
-		link, err := get[linkRecord](r, key(kindLink, repo, string(dgst)))
+		link, err := recall(r, x.links, key(kindLink, repo, string(dgst)))
 		stored, size = cmp.Or(link.Stored, dgst), link.Size
 		return unknown(err, ErrBlobUnknown)
 	})
 	return stored, size, err
 }
 
-// Stored reports whether the store holds the bytes of a digest, for whichever repository: then they need not be written again.
-// It says nothing about who may read them.
-func (x *Index) Stored(ctx context.Context, dgst digest.Digest) (stored bool, err error) {
-	err = x.db.View(ctx, func(r kv.Reader) error {
-		stored, err = has(r, key(kindBlob, string(dgst)))
-		return err
-	})
-	return stored, err
-}
-
-// LinkBlob records that the store holds a blob and that the repository may serve it. The bytes must be durable before.
-func (x *Index) LinkBlob(ctx context.Context, repo string, dgst digest.Digest, size int64) error {
+// LinkBlob records that the store holds the blob of a ticket and that the repository may serve it. The bytes must be durable
+// before, and written after the ticket was had: else ErrCollected may be the answer, and nothing is recorded.
+func (x *Index) LinkBlob(ctx context.Context, ticket Ticket, repo string, size int64) error {
 	return x.update(ctx, func(t *tx) error {
-		if err := t.store(dgst, size); err != nil {
+		t.reason = "pushed, and no manifest has named it"
+		if err := t.store(ticket, size); err != nil {
 			return err
 		}
-		return t.link(repo, dgst, size)
+		return t.link(repo, ticket.Digest, size)
 	})
 }
 
 // Mount lets repo serve a blob that from may serve; ErrBlobUnknown when from does not have it.
 func (x *Index) Mount(ctx context.Context, repo, from string, dgst digest.Digest) error {
 	return x.update(ctx, func(t *tx) error {
+		t.reason = "mounted, and no manifest has named it"
 		source, err := get[linkRecord](t.w, key(kindLink, from, string(dgst)))
 		if err != nil {
 			return unknown(err, ErrBlobUnknown)
@@ -62,46 +55,20 @@ func (x *Index) Mount(ctx context.Context, repo, from string, dgst digest.Digest
 // UnlinkBlob takes a blob away from the repository. The bytes stay: only the collector removes those. A blob that a
 // manifest of the repository needs stays too: *ReferencedError.
 func (x *Index) UnlinkBlob(ctx context.Context, repo string, dgst digest.Digest) error {
-	return x.update(ctx, func(t *tx) error {
-		link := key(kindLink, repo, string(dgst))
-		if err := must(t.w, link, ErrBlobUnknown); err != nil {
-			return err
-		}
-		if err := t.unreferenced(repo, dgst); err != nil {
-			return err
-		}
-		if err := t.w.Delete(link); err != nil {
-			return err
-		}
-		return t.event(Event{Kind: LinkChanged, Repository: repo, Digest: dgst})
-	})
+	return x.update(ctx, func(t *tx) error { return t.unlink(repo, dgst) })
 }
 
-// Users returns at most n repositories with a manifest that needs a digest.
-func (x *Index) Users(ctx context.Context, dgst digest.Digest, n int) (repos []string, err error) {
-	err = x.db.View(ctx, func(r kv.Reader) error {
-		prefix := key(kindReference, string(dgst), "")
-		for from := prefix; len(repos) < n; {
-			k, err := anyIn(r, from, kv.End(prefix))
-			if err != nil || k == nil {
-				return err
-			}
-			repo, _, _ := strings.Cut(string(k[len(prefix):]), "\x00")
-			repos = append(repos, repo)
-			from = kv.End(key(kindReference, string(dgst), repo, "")) // one look-up a repository, however many manifests
-		}
-		return nil
-	})
-	return repos, err
-}
-
-// store records that the store holds a digest.
-func (t *tx) store(dgst digest.Digest, size int64) error {
-	k := key(kindBlob, string(dgst))
-	if found, err := has(t.w, k); err != nil || found {
+// unlink is UnlinkBlob in a transaction under way.
+func (t *tx) unlink(repo string, dgst digest.Digest) error {
+	link, err := get[linkRecord](t.w, key(kindLink, repo, string(dgst)))
+	if err != nil {
+		return unknown(err, ErrBlobUnknown)
+	}
+	if err := t.unreferenced(repo, dgst); err != nil {
 		return err
 	}
-	return t.put(k, blobRecord{Size: size, Since: t.at})
+	t.reason = "the blob was deleted"
+	return t.removeLink(repo, dgst, link)
 }
 
 // link lets the repository serve a digest, whose bytes are the digest's own.
@@ -118,18 +85,57 @@ func (t *tx) linkAt(repo string, dgst digest.Digest, l linkRecord) error {
 		return err
 	}
 	if err == nil && (old.Stored == "" || l.Stored != "") {
-		return nil
+		if planted.On(planted.NoPromiseAgain) {
+			return nil
+		}
+		return t.promise(repo, dgst)
 	}
 	if l.Stored != "" && !t.quiet {
 		if err := t.link(repo, l.Stored, l.Size); err != nil {
 			return err
 		}
 	}
+	if err := t.event(Event{Kind: LinkChanged, Repository: repo, Digest: dgst}); err != nil { // before release, as in removeLink
+		return err
+	}
 	l.Since = t.at
 	if err := t.put(k, l); err != nil {
 		return err
 	}
-	return t.event(Event{Kind: LinkChanged, Repository: repo, Digest: dgst})
+	if err := t.hold(cmp.Or(l.Stored, dgst), repo, string(dgst)); err != nil {
+		return err
+	}
+	if old.Stored != "" {
+		if err := t.release(old.Stored, repo, string(dgst), Former{Repository: repo, Link: dgst}); err != nil {
+			return err
+		}
+	}
+	for _, d := range []digest.Digest{old.Stored, l.Stored, dgst} {
+		if err := t.settleLink(repo, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeLink takes a link away. Its event comes before it lets go of its bytes: mark waits for events that are older than that.
+func (t *tx) removeLink(repo string, dgst digest.Digest, l linkRecord) error {
+	if err := t.event(Event{Kind: LinkChanged, Repository: repo, Digest: dgst}); err != nil {
+		return err
+	}
+	for _, k := range [][]byte{key(kindLink, repo, string(dgst)), key(kindPromise, repo, string(dgst))} {
+		if err := t.w.Delete(k); err != nil {
+			return err
+		}
+	}
+	if err := t.unqueue(Unreferenced, repo, dgst); err != nil {
+		return err
+	}
+	former := Former{Repository: repo, Link: dgst, Reason: t.reason}
+	if err := t.release(cmp.Or(l.Stored, dgst), repo, string(dgst), former); err != nil {
+		return err
+	}
+	return t.settleLink(repo, l.Stored)
 }
 
 // unreferenced returns a *ReferencedError when a manifest of the repository needs the digest.

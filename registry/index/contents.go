@@ -33,27 +33,53 @@ func (x *Index) Contents(ctx context.Context, repo string) (in Import, err error
 	return in, err
 }
 
-// StoredBlob is what the index says of bytes.
-type StoredBlob struct {
-	Digest digest.Digest
-	Size   int64
+// EachManifest calls each with every manifest of a repository. It takes many looks at the index, so what changes meanwhile may or
+// may not be among them.
+func (x *Index) EachManifest(ctx context.Context, repo string, each func(Manifest) error) error {
+	read := func(_ kv.Reader, p kv.Pair) (m Manifest, err error) {
+		err = decode(p.Key, p.Value, &m)
+		m.Digest = digest.Digest(lastPart(p.Key))
+		return m, err
+	}
+	return walk(ctx, x, key(kindManifest, repo, ""), read, each)
 }
 
-// Blobs returns at most n of the blobs that the store has, those that sort after last.
+// StoredBlob is what the index says of bytes.
+type StoredBlob struct {
+	Digest digest.Digest `json:"digest"`
+	Size   int64         `json:"size"`
+}
+
+// Blobs returns at most n of the blobs that the store has, those that sort after last. What is being deleted is not one.
 func (x *Index) Blobs(ctx context.Context, last digest.Digest, n int) (blobs []StoredBlob, err error) {
 	err = x.db.View(ctx, func(r kv.Reader) error {
 		blobs = nil
-		digests, _, err := page(r, key(kindBlob, ""), string(last), n)
-		for _, d := range digests {
-			b, err := get[blobRecord](r, key(kindBlob, d))
-			if err != nil {
+		prefix := key(kindBlob, "")
+		for p, err := range r.Scan(behind(prefix, string(last)), kv.End(prefix)) {
+			if err != nil || len(blobs) == n {
 				return err
 			}
-			blobs = append(blobs, StoredBlob{digest.Digest(d), b.Size})
+			var b blobRecord
+			if err := decode(p.Key, p.Value, &b); err != nil {
+				return err
+			}
+			if b.State == StateLive || b.State == StateCondemned {
+				blobs = append(blobs, StoredBlob{digest.Digest(lastPart(p.Key)), b.Size})
+			}
 		}
-		return err
+		return nil
 	})
 	return blobs, err
+}
+
+// Stored reports whether the index knows of bytes that the store has, or is deleting.
+func (x *Index) Stored(ctx context.Context, dgst digest.Digest) (stored bool, err error) {
+	err = x.db.View(ctx, func(r kv.Reader) error {
+		b, err := get[blobRecord](r, key(kindBlob, string(dgst)))
+		stored = err == nil && b.State != StateGone
+		return unless(err, kv.ErrNotFound)
+	})
+	return stored, err
 }
 
 // records calls fn for each record of a kind below prefix, with the last part of its key.
@@ -125,6 +151,7 @@ func value[T any](v *verifier) (record T, ok bool) {
 var parts = map[byte]int{
 	kindBlob: 1, kindLink: 2, kindManifest: 2, kindTag: 2, kindHistory: 3, kindTagged: 3, kindReference: 3, kindReferrer: 3,
 	kindRepository: 1, kindAdopted: 1, kindFinding: 1, kindEvent: 1, kindMeta: 1,
+	kindUnread: 2, kindHolder: 3, kindPromise: 2, kindReview: 3, kindPlace: 4,
 }
 
 func (v *verifier) verify() error {
@@ -134,13 +161,13 @@ func (v *verifier) verify() error {
 		v.complain("it is no record of this version")
 		return nil
 	}
-	k := make([]string, 0, 3)
+	k := make([]string, 0, 4)
 	for _, part := range split[1:] {
 		k = append(k, string(part))
 	}
 	switch kind {
 	case kindBlob:
-		value[blobRecord](v)
+		return v.blob(k[0])
 	case kindLink:
 		return v.link(k[0], k[1])
 	case kindManifest:
@@ -154,7 +181,7 @@ func (v *verifier) verify() error {
 		}
 	case kindReference:
 		return v.backward(k[1], k[2], func(m Manifest) bool {
-			return slices.Contains(m.Blobs, digest.Digest(k[0])) || slices.Contains(m.Manifests, digest.Digest(k[0]))
+			return slices.Contains(slices.Concat(m.Blobs, m.Foreign, m.Manifests), digest.Digest(k[0]))
 		})
 	case kindReferrer:
 		return v.backward(k[0], k[2], func(m Manifest) bool { return m.Subject == digest.Digest(k[1]) })
@@ -163,6 +190,16 @@ func (v *verifier) verify() error {
 			v.complain("the repository has no manifest")
 			return err
 		}
+	case kindUnread:
+		return v.need("it does not hold its bytes", kindHolder, k[1], k[0], asUnread)
+	case kindHolder:
+		return v.holder(k[0], k[1], k[2])
+	case kindPromise:
+		return v.promised(k[0], k[1])
+	case kindReview:
+		return v.review(Class(k[0]), k[1], k[2])
+	case kindPlace:
+		return v.place()
 	case kindHistory:
 		value[Moved](v)
 	case kindEvent:
@@ -183,7 +220,7 @@ func (v *verifier) link(repo, dgst string) error {
 	case err == nil && b.Size != l.Size:
 		v.complain("the link says %d bytes, the blob's record %d", l.Size, b.Size)
 	}
-	return nil // a blob's record that cannot be read is complained of as itself
+	return v.linkUse(repo, dgst, l) // a blob's record that cannot be read is complained of as itself
 }
 
 func (v *verifier) manifest(repo string, dgst digest.Digest) error {
@@ -208,7 +245,10 @@ func (v *verifier) manifest(repo string, dgst digest.Digest) error {
 	case err == nil && b.Size != m.Size:
 		v.complain("it says %d bytes, the blob's record %d", m.Size, b.Size)
 	}
-	return v.need("the index has no record of the repository", kindRepository, repo)
+	if err := v.need("the index has no record of the repository", kindRepository, repo); err != nil {
+		return err
+	}
+	return v.manifestUse(repo, m)
 }
 
 func (v *verifier) tag(repo, tag string) error {

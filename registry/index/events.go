@@ -20,6 +20,8 @@ const (
 	LinkChanged     EventKind = "link"     // Repository, Digest
 	ManifestChanged EventKind = "manifest" // Repository, Digest
 	TagChanged      EventKind = "tag"      // Repository, Tag, and Digest: the target then, if any
+	// RepositoryChanged says that a repository was removed. What it had comes before, in events of its own.
+	RepositoryChanged EventKind = "repository" // Repository
 )
 
 // Event is an entry of the outbox: written in the transaction of the change, kept until Done.

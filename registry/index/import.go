@@ -18,7 +18,8 @@ import (
 type Import struct {
 	Repository string
 	Links      []ImportedLink
-	Manifests  []Manifest // with PushedAt
+	Manifests  []Manifest   // with PushedAt
+	Unread     []StoredBlob // manifests that nobody here can read
 	Tags       []ImportedTag
 	Findings   []Finding
 }
@@ -53,7 +54,11 @@ func (x *Index) Import(ctx context.Context, in Import) error {
 		return err
 	}
 	again := now.Generation > 1
-	steps := in.steps(again)
+	steps, after, err := x.unreadSteps(ctx, in, again)
+	if err != nil {
+		return err
+	}
+	steps = append(steps, in.steps(again)...)
 	if again {
 		removals, err := x.surplus(ctx, in)
 		if err != nil {
@@ -61,7 +66,7 @@ func (x *Index) Import(ctx context.Context, in Import) error {
 		}
 		steps = append(steps, removals...)
 	}
-	steps = append(steps, func(t *tx) error { return t.adopted(in) })
+	steps = append(append(steps, after...), func(t *tx) error { return t.adopted(in) })
 	return x.inSteps(ctx, steps, func(t *tx) (skip bool, err error) {
 		a, err := adoption(t.w)
 		if err != nil {
@@ -76,14 +81,20 @@ func (x *Index) Import(ctx context.Context, in Import) error {
 
 // Add enters what the index lacks of a repository, and changes nothing that it has: the repair of an index that lost names.
 func (x *Index) Add(ctx context.Context, in Import) error {
-	return x.inSteps(ctx, in.steps(false), func(*tx) (bool, error) { return false, nil })
+	before, after, err := x.unreadSteps(ctx, in, false)
+	if err != nil {
+		return err
+	}
+	steps := slices.Concat(before, in.steps(false), after)
+	return x.inSteps(ctx, steps, func(*tx) (bool, error) { return false, nil })
 }
 
 // inSteps carries out steps, many in a transaction, without events. skip is asked in each transaction whether to go on.
 func (x *Index) inSteps(ctx context.Context, steps []func(*tx) error, skip func(*tx) (bool, error)) error {
 	for chunk := range slices.Chunk(steps, importAtOnce) {
 		err := x.db.Update(ctx, func(w kv.Writer) error {
-			t := &tx{w: w, at: x.now().UTC(), quiet: true}
+			t := x.begin(w)
+			t.quiet, t.reason = true, "read from the tree"
 			if skip, err := skip(t); err != nil || skip {
 				return err
 			}
@@ -105,14 +116,19 @@ func (x *Index) inSteps(ctx context.Context, steps []func(*tx) error, skip func(
 func (in Import) steps(move bool) (steps []func(*tx) error) {
 	for _, l := range in.Links {
 		steps = append(steps, func(t *tx) error {
-			if err := t.store(cmp.Or(l.At, l.Digest), l.Size); err != nil {
+			if err := t.store(Ticket{Digest: cmp.Or(l.At, l.Digest)}, l.Size); err != nil {
 				return err
 			}
 			return t.linkAt(in.Repository, l.Digest, linkRecord{Size: l.Size, Stored: l.At})
 		})
 	}
 	for _, m := range in.Manifests {
-		steps = append(steps, func(t *tx) error { return t.addManifest(in.Repository, m) })
+		steps = append(steps, func(t *tx) error {
+			if err := t.addManifest(Ticket{Digest: m.Digest}, in.Repository, m); err != nil {
+				return err
+			}
+			return t.settleAround(in.Repository, m)
+		})
 	}
 	for _, tag := range in.Tags {
 		steps = append(steps, func(t *tx) error { return t.importTag(in.Repository, tag, move) })
@@ -137,12 +153,18 @@ func (t *tx) importTag(repo string, tag ImportedTag, move bool) error {
 		if err := t.w.Delete(key(kindTagged, repo, string(old.Digest), tag.Name)); err != nil {
 			return err
 		}
+		if err := t.settleManifest(repo, old.Digest); err != nil {
+			return err
+		}
 	}
 	at := cmp.Or(tag.At, t.at)
 	if err := t.put(k, tagRecord{Digest: tag.Digest, At: at}); err != nil {
 		return err
 	}
 	if err := t.w.Put(key(kindTagged, repo, string(tag.Digest), tag.Name), nil); err != nil {
+		return err
+	}
+	if err := t.settleManifest(repo, tag.Digest); err != nil {
 		return err
 	}
 	return t.importHistory(repo, tag, at)
@@ -206,7 +228,13 @@ func (x *Index) surplus(ctx context.Context, in Import) (steps []func(*tx) error
 				})
 			}),
 			below(r, key(kindLink, repo, ""), links, func(d string) {
-				steps = append(steps, func(t *tx) error { return t.w.Delete(key(kindLink, repo, d)) })
+				steps = append(steps, func(t *tx) error {
+					l, err := get[linkRecord](t.w, key(kindLink, repo, d))
+					if err != nil {
+						return unless(err, kv.ErrNotFound)
+					}
+					return t.removeLink(repo, digest.Digest(d), l)
+				})
 			}))
 	})
 	return steps, err

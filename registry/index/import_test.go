@@ -208,7 +208,7 @@ func TestStoredUnderAnotherDigest(t *testing.T) {
 		t.Errorf("stored under its own digest: %v, %v", stored, err)
 	}
 	verified(t, x)
-	ok(t, x.LinkBlob(ctx, "a", long, 1)) // pushed: the bytes are where they belong now
+	ok(t, linkBlob(ctx, x, "a", long, 1)) // pushed: the bytes are where they belong now
 	if stored, _, err := x.Locate(ctx, "a", long); stored != long || err != nil {
 		t.Errorf("after a push: %s, %v", stored, err)
 	}
@@ -241,8 +241,8 @@ func TestFindingsAreBounded(t *testing.T) {
 func TestNextFindsAllRepositories(t *testing.T) {
 	x, ctx := open(t), t.Context()
 	image(t, x, "a", "m", []string{"l"}, "v1")
-	ok(t, x.LinkBlob(ctx, "a-b", dgst("l"), 1))
-	ok(t, x.LinkBlob(ctx, "a/b", dgst("l"), 1))
+	ok(t, linkBlob(ctx, x, "a-b", dgst("l"), 1))
+	ok(t, linkBlob(ctx, x, "a/b", dgst("l"), 1))
 	image(t, x, "b", "m", nil)
 	var names []string
 	for name := ""; ; {
@@ -297,8 +297,8 @@ func TestVerify(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			x, ctx := open(t), t.Context()
-			ok(t, x.LinkBlob(ctx, "a", dgst("layer"), 5))
-			ok(t, x.PutManifest(ctx, "a", Manifest{Digest: dgst("m"), Blobs: []digest.Digest{dgst("layer")}, Subject: dgst("subject")}, "v1"))
+			ok(t, linkBlob(ctx, x, "a", dgst("layer"), 5))
+			ok(t, putManifest(ctx, x, "a", Manifest{Digest: dgst("m"), Blobs: []digest.Digest{dgst("layer")}, Subject: dgst("subject")}, "v1"))
 			verified(t, x)
 			ok(t, x.db.Update(ctx, func(w kv.Writer) error {
 				if broken.value == "" {

@@ -1,7 +1,7 @@
 // Package index knows names: which repositories, tags and manifests there are, which repository may serve which blob, and
 // what needs what. Every answer of the registry about names comes from here; bytes are the store's.
 //
-// Push, delete and (later) collect meet only in this package's transactions, so a tag that can be seen is complete, and no
+// Push, delete and collect meet only in this package's transactions, so a tag that can be seen is complete, and no
 // other lock is needed. Start at Index; records.go is the data model, one file per noun has its transactions.
 package index
 
@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -47,19 +48,31 @@ type Index struct {
 	db      kv.DB
 	now     func() time.Time
 	changed chan struct{}
+	grace   atomic.Int64 // SetGrace's, in nanoseconds
+	revived atomic.Int64
+
+	// What pulls read again and again.
+	links     *memo[linkRecord]
+	tags      *memo[tagRecord]
+	manifests *memo[Manifest]
 }
 
 // format is the version of the data model; an index of another one is not touched.
-const format = "1"
+const format = "2"
 
 // Open returns the index that db holds, an empty one at first. now is the clock for what records say of time.
 func Open(ctx context.Context, db kv.DB, now func() time.Time) (*Index, error) {
+	x := &Index{
+		db: db, now: now, changed: make(chan struct{}, 1),
+		links: newMemo[linkRecord](), tags: newMemo[tagRecord](), manifests: newMemo[Manifest](),
+	}
+	old := false
 	err := db.Update(ctx, func(w kv.Writer) error {
 		found, err := w.Get(formatKey)
-		switch {
+		switch old = string(found) == formatBefore; {
 		case errors.Is(err, kv.ErrNotFound):
 			return w.Put(formatKey, []byte(format))
-		case err == nil && string(found) != format:
+		case err == nil && string(found) != format && !old:
 			return fmt.Errorf("the index has format %q, this version of gatehouse reads %q: use the version that wrote it", found, format)
 		}
 		return err
@@ -67,13 +80,25 @@ func Open(ctx context.Context, db kv.DB, now func() time.Time) (*Index, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the index: %w", err)
 	}
-	return &Index{db: db, now: now, changed: make(chan struct{}, 1)}, nil
+	if old {
+		if err := x.upgrade(ctx); err != nil {
+			return nil, fmt.Errorf("bring the index to format %s: %w", format, err)
+		}
+	}
+	return x, nil
 }
 
 // update runs fn as a transaction and tells who follows the events that there may be new ones.
 func (x *Index) update(ctx context.Context, fn func(*tx) error) error {
-	err := x.db.Update(ctx, func(w kv.Writer) error { return fn(&tx{w: w, at: x.now().UTC()}) })
+	var revived int64
+	err := x.db.Update(ctx, func(w kv.Writer) error {
+		t := x.begin(w)
+		err := fn(t)
+		revived = t.revived
+		return err
+	})
 	if err == nil {
+		x.revived.Add(revived)
 		select {
 		case x.changed <- struct{}{}:
 		default:
@@ -87,4 +112,11 @@ type tx struct {
 	w     kv.Writer
 	at    time.Time
 	quiet bool // no events: the tree has it already, and what is imported carries its own times
+
+	reason    string       // why what it lets go of is needed no more
+	policy    *Policy      // the collector's, when it is the collector's
+	condemned []StoredBlob // by it
+	revived   int64        // condemned bytes that live again
 }
+
+func (x *Index) begin(w kv.Writer) *tx { return &tx{w: w, at: x.now().UTC()} }

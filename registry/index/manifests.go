@@ -8,39 +8,43 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"gatehouse/registry/index/kv"
+	"gatehouse/registry/planted"
 )
 
 // Manifest returns a manifest of the repository by digest. ErrManifestUnknown, or ErrNameUnknown where the repository has no
-// manifest at all.
+// manifest at all. The manifest is shared and must not be modified.
 func (x *Index) Manifest(ctx context.Context, repo string, dgst digest.Digest) (m Manifest, err error) {
 	err = x.db.View(ctx, func(r kv.Reader) error {
-		m, err = manifest(r, repo, dgst)
+		m, err = x.manifest(r, repo, dgst)
 		return err
 	})
 	return m, err
 }
 
-// Tagged returns the manifest that a tag of the repository points to. Errors are Manifest's.
+// Tagged is Manifest for what a tag of the repository points to.
 func (x *Index) Tagged(ctx context.Context, repo, tag string) (m Manifest, err error) {
 	err = x.db.View(ctx, func(r kv.Reader) error {
-		t, err := get[tagRecord](r, key(kindTag, repo, tag))
+		t, err := recall(r, x.tags, key(kindTag, repo, tag))
 		if err != nil {
 			return nameUnknown(r, repo, unknown(err, ErrManifestUnknown))
 		}
-		m, err = manifest(r, repo, t.Digest)
+		m, err = x.manifest(r, repo, t.Digest)
 		return err
 	})
 	return m, err
 }
 
 // PutManifest takes a manifest, whose bytes must be durable before, into the repository and points the tags to it, in one
-// transaction: all that the manifest needs must be in the repository then, else *MissingError. m.PushedAt is set here.
-func (x *Index) PutManifest(ctx context.Context, repo string, m Manifest, tags ...string) error {
+// transaction: all that the manifest needs must be in the repository then, else *MissingError. m.PushedAt is set here. The
+// ticket is for the manifest's bytes, as LinkBlob's is for a blob's.
+func (x *Index) PutManifest(ctx context.Context, ticket Ticket, repo string, m Manifest, tags ...string) error {
+	m.Digest = ticket.Digest
 	return x.update(ctx, func(t *tx) error {
+		t.reason = "pushed without a tag"
 		if err := t.complete(repo, m); err != nil {
 			return err
 		}
-		if err := t.addManifest(repo, m); err != nil {
+		if err := t.addManifest(ticket, repo, m); err != nil {
 			return err
 		}
 		for _, tag := range tags {
@@ -48,7 +52,7 @@ func (x *Index) PutManifest(ctx context.Context, repo string, m Manifest, tags .
 				return err
 			}
 		}
-		return nil
+		return t.settleAround(repo, m)
 	})
 }
 
@@ -62,6 +66,7 @@ func (x *Index) Complete(ctx context.Context, repo string, m Manifest) error {
 // of the repository needs stays: *ReferencedError.
 func (x *Index) DeleteManifest(ctx context.Context, repo string, dgst digest.Digest, by string) error {
 	return x.update(ctx, func(t *tx) error {
+		t.reason = "manifest " + string(dgst) + " was deleted"
 		m, err := manifest(t.w, repo, dgst)
 		if err != nil {
 			return err
@@ -82,13 +87,18 @@ func (x *Index) DeleteManifest(ctx context.Context, repo string, dgst digest.Dig
 	})
 }
 
+// manifest is Manifest in a transaction under way.
+func (x *Index) manifest(r kv.Reader, repo string, dgst digest.Digest) (Manifest, error) {
+	m, err := recall(r, x.manifests, key(kindManifest, repo, string(dgst)))
+	m.Digest = dgst
+	return m, nameUnknown(r, repo, unknown(err, ErrManifestUnknown))
+}
+
+// manifest is the same for those who write; what they get is their own.
 func manifest(r kv.Reader, repo string, dgst digest.Digest) (Manifest, error) {
 	m, err := get[Manifest](r, key(kindManifest, repo, string(dgst)))
-	if err != nil {
-		return m, nameUnknown(r, repo, unknown(err, ErrManifestUnknown))
-	}
 	m.Digest = dgst
-	return m, nil
+	return m, nameUnknown(r, repo, unknown(err, ErrManifestUnknown))
 }
 
 // nameUnknown makes ErrManifestUnknown an ErrNameUnknown where the repository itself is not there.
@@ -105,8 +115,14 @@ func nameUnknown(r kv.Reader, repo string, err error) error {
 func (t *tx) complete(repo string, m Manifest) error { return complete(t.w, repo, m) }
 
 func complete(r kv.Reader, repo string, m Manifest) error {
+	if planted.On(planted.Incomplete) {
+		return nil
+	}
 	var missing []digest.Digest
 	seen := make(map[digest.Digest]bool)
+	for _, d := range m.Optional {
+		seen[d] = true
+	}
 	look := func(kind byte, digests []digest.Digest) error {
 		for _, d := range digests {
 			found, err := has(r, key(kind, repo, string(d)))
@@ -129,16 +145,21 @@ func complete(r kv.Reader, repo string, m Manifest) error {
 	return nil
 }
 
-// addManifest writes the records of a manifest, unless the repository has it.
-func (t *tx) addManifest(repo string, m Manifest) error {
+// addManifest writes the records of a manifest, unless the repository has it. What it names is to be settled afterwards.
+func (t *tx) addManifest(ticket Ticket, repo string, m Manifest) error {
 	k := key(kindManifest, repo, string(m.Digest))
-	if found, err := has(t.w, k); err != nil || found {
+	if found, err := has(t.w, k); err != nil {
 		return err
+	} else if found {
+		return t.promise(repo, m.Digest)
 	}
 	if !t.quiet || m.PushedAt.IsZero() {
 		m.PushedAt = t.at
 	}
-	if err := t.store(m.Digest, m.Size); err != nil {
+	if err := t.store(ticket, m.Size); err != nil {
+		return err
+	}
+	if err := t.hold(m.Digest, repo, asManifest); err != nil {
 		return err
 	}
 	if err := t.put(k, m); err != nil {
@@ -160,32 +181,41 @@ func (t *tx) addManifest(repo string, m Manifest) error {
 	return t.event(Event{Kind: ManifestChanged, Repository: repo, Digest: m.Digest})
 }
 
-// removeManifest removes the records of a manifest, and the repository's with its last one.
+// removeManifest removes the records of a manifest, and the repository's with its last one. The event comes first, as in
+// removeLink.
 func (t *tx) removeManifest(repo string, m Manifest) error {
-	if err := t.w.Delete(key(kindManifest, repo, string(m.Digest))); err != nil {
+	if err := t.event(Event{Kind: ManifestChanged, Repository: repo, Digest: m.Digest}); err != nil {
 		return err
 	}
-	for _, backward := range m.backward(repo) {
-		if err := t.w.Delete(backward); err != nil {
+	gone := append(m.backward(repo), key(kindManifest, repo, string(m.Digest)), key(kindPromise, repo, string(m.Digest)))
+	for _, k := range gone {
+		if err := t.w.Delete(k); err != nil {
 			return err
 		}
+	}
+	if err := t.outOfQueue(repo, m.Digest); err != nil {
+		return err
+	}
+	if err := t.release(m.Digest, repo, asManifest, Former{Repository: repo, Manifest: &m, Reason: t.reason}); err != nil {
+		return err
+	}
+	if err := t.settleAround(repo, m); err != nil {
+		return err
 	}
 	other, err := anyBelow(t.w, key(kindManifest, repo, ""))
 	if err != nil {
 		return err
 	}
 	if other == nil {
-		if err := t.w.Delete(key(kindRepository, repo)); err != nil {
-			return err
-		}
+		return t.w.Delete(key(kindRepository, repo))
 	}
-	return t.event(Event{Kind: ManifestChanged, Repository: repo, Digest: m.Digest})
+	return nil
 }
 
 // backward returns the keys that lead from what the manifest names back to it.
 func (m Manifest) backward(repo string) [][]byte {
 	var keys [][]byte
-	for _, d := range slices.Concat(m.Blobs, m.Manifests) {
+	for _, d := range slices.Concat(m.Blobs, m.Foreign, m.Manifests) {
 		keys = append(keys, key(kindReference, string(d), repo, string(m.Digest)))
 	}
 	if m.Subject != "" {

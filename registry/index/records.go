@@ -26,6 +26,11 @@ import (
 //	n repository                  repository  has at least one manifest
 //	a repository                  adopted     has been read from the tree
 //	f number                      Finding     what was odd in the tree, the newest
+//	o repository digest           (nothing)   a manifest of the tree that nobody here can read
+//	u bytes repository holder     (nothing)   what needs bytes: a link's digest, "manifest", or "unread" for one of those
+//	p repository digest           promise     a client was told of it
+//	v class repository digest     Review      what nothing needs, and what becomes of it
+//	q class time repository digest (nothing)  its place in the collector's queue
 //	e sequence                    Event       what followers have not seen to yet
 //	x name                        meta        "format", "sequence", "adoption"
 const (
@@ -40,6 +45,11 @@ const (
 	kindRepository = 'n'
 	kindAdopted    = 'a'
 	kindFinding    = 'f'
+	kindUnread     = 'o'
+	kindHolder     = 'u'
+	kindPromise    = 'p'
+	kindReview     = 'v'
+	kindPlace      = 'q'
 	kindEvent      = 'e'
 	kindMeta       = 'x'
 )
@@ -49,9 +59,14 @@ var (
 	sequenceKey = key(kindMeta, "sequence")
 )
 
+// blobRecord is of bytes. Number is the index's own when they were condemned, and a new one when they began to be deleted.
 type blobRecord struct {
-	Size  int64     `json:"size"`
-	Since time.Time `json:"since"`
+	Size   int64     `json:"size"`
+	Since  time.Time `json:"since"`
+	State  State     `json:"state,omitempty"`
+	At     time.Time `json:"at,omitzero"` // of the state
+	Number string    `json:"number,omitempty"`
+	Former Former    `json:"former,omitzero"`
 }
 
 // linkRecord repeats the blob's size, so that serving a blob takes one look-up. Stored is the digest under which the store has
@@ -89,7 +104,9 @@ type Manifest struct {
 	Annotations  map[string]string `json:"annotations,omitempty"`
 	Subject      digest.Digest     `json:"subject,omitempty"`
 	Blobs        []digest.Digest   `json:"blobs,omitempty"`     // config and layers
+	Foreign      []digest.Digest   `json:"foreign,omitempty"`   // layers that need not be here; one that is stays
 	Manifests    []digest.Digest   `json:"manifests,omitempty"` // children of an index
+	Optional     []digest.Digest   `json:"-"`                   // those of Manifests that may be missing when it is put
 	PushedAt     time.Time         `json:"pushedAt"`
 	PushedBy     string            `json:"pushedBy,omitempty"`
 }
@@ -110,6 +127,12 @@ func key(kind byte, parts ...string) []byte {
 
 // lastPart returns the last part of a key.
 func lastPart(k []byte) string { return string(k[bytes.LastIndexByte(k, 0)+1:]) }
+
+// firstPart returns the first part of a key.
+func firstPart(k []byte) string {
+	part, _, _ := bytes.Cut(k[2:], []byte{0})
+	return string(part)
+}
 
 // get reads the record at k into a T. A record that cannot be read is an error, never an absence.
 func get[T any](r kv.Reader, k []byte) (T, error) {

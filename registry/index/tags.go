@@ -7,6 +7,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"gatehouse/registry/index/kv"
+	"gatehouse/registry/planted"
 )
 
 // Tags returns at most n tags of the repository that sort after last, in byte order, and whether there are more. It costs
@@ -60,6 +61,10 @@ func (x *Index) DeleteTag(ctx context.Context, repo, tag, by string) error {
 		if err := must(t.w, key(kindTag, repo, tag), ErrManifestUnknown); err != nil {
 			return nameUnknown(t.w, repo, err)
 		}
+		if planted.On(planted.DeleteIgnored) {
+			return nil
+		}
+		t.reason = "tag " + tag + " was deleted"
 		return t.move(repo, tag, "", by)
 	})
 }
@@ -112,6 +117,17 @@ func (t *tx) move(repo, tag string, to digest.Digest, by string) error {
 		return err
 	}
 	if err := t.remember(repo, tag, Moved{To: to, From: old.Digest, At: t.at, By: by}); err != nil {
+		return err
+	}
+	reason := t.reason
+	if to != "" {
+		t.reason = "tag " + tag + " was moved"
+	}
+	if err := t.settleManifest(repo, old.Digest); err != nil {
+		return err
+	}
+	t.reason = reason
+	if err := t.settleManifest(repo, to); err != nil {
 		return err
 	}
 	return t.event(Event{Kind: TagChanged, Repository: repo, Tag: tag, Digest: to})

@@ -30,13 +30,20 @@ const (
 )
 
 // Blob returns the path of a blob's bytes.
-func Blob(d digest.Digest) string {
+func Blob(d digest.Digest) string { return path.Join(BlobFolder(d), "data") }
+
+// BlobFolder returns the folder that holds a blob's bytes and nothing else.
+func BlobFolder(d digest.Digest) string {
 	hex := d.Encoded()
-	return path.Join(blobs, d.Algorithm().String(), hex[:2], hex, "data")
+	return path.Join(blobs, d.Algorithm().String(), hex[:2], hex)
 }
 
 // Repository returns the folder of a repository.
 func Repository(repo string) string { return path.Join(repositories, repo) }
+
+// Layers and Manifests return the folders of a repository's links: to its blobs, and to its manifests and tags.
+func Layers(repo string) string    { return path.Join(repositories, repo, "_layers") }
+func Manifests(repo string) string { return path.Join(repositories, repo, "_manifests") }
 
 // Upload returns the folder of an upload session.
 func Upload(repo, id string) string { return path.Join(repositories, repo, "_uploads", id) }

@@ -14,6 +14,7 @@ import (
 
 	"gatehouse/registry/driver"
 	"gatehouse/registry/index"
+	"gatehouse/registry/planted"
 )
 
 // Projector makes the tree's links follow the index. For each event it looks at how things are now and writes or removes the
@@ -81,9 +82,32 @@ func (p *Projector) Drain(ctx context.Context) error {
 	}
 }
 
-// projectAll projects events side by side. Those that are about the same are one, since each is projected as things are now: so
-// no two goroutines write the same link, but for the entries of a tag's index, which are all kept.
+// projectAll projects events: links first, then the removal of repositories, of which whole folders go while nothing is
+// written below them.
 func (p *Projector) projectAll(ctx context.Context, events []index.Event) error {
+	var links []index.Event
+	removed := make(map[string]bool)
+	for _, e := range events {
+		if e.Kind == index.RepositoryChanged {
+			removed[e.Repository] = true
+		} else {
+			links = append(links, e)
+		}
+	}
+	if err := p.projectLinks(ctx, links); err != nil {
+		return err
+	}
+	for repo := range removed {
+		if err := p.removed(ctx, repo); err != nil {
+			return fmt.Errorf("project the removal of %s: %w", repo, err)
+		}
+	}
+	return nil
+}
+
+// projectLinks projects events side by side. Those that are about the same are one, since each is projected as things are now: so
+// no two goroutines write the same link, but for the entries of a tag's index, which are all kept.
+func (p *Projector) projectLinks(ctx context.Context, events []index.Event) error {
 	type subject struct {
 		kind      index.EventKind
 		repo, tag string
@@ -115,8 +139,24 @@ func (p *Projector) projectAll(ctx context.Context, events []index.Event) error 
 	return group.Wait()
 }
 
+// removed removes what is left of a repository that the index does not have: the folders by which registry 2.x (_layers) and 3.x
+// (_manifests) know one, and in them what the index never knew. Its uploads, and repositories that lie in it, stay.
+func (p *Projector) removed(ctx context.Context, repo string) error {
+	links, manifests, err := p.index.Holds(ctx, repo)
+	if err == nil && !manifests {
+		err = absent(p.driver.Delete(ctx, Manifests(repo)))
+	}
+	if err == nil && !links {
+		err = absent(p.driver.Delete(ctx, Layers(repo)))
+	}
+	return err
+}
+
 // project makes the links that an event is about as the index has them now.
 func (p *Projector) project(ctx context.Context, e index.Event) error {
+	if planted.On(planted.EventsDropped) {
+		return nil
+	}
 	switch e.Kind {
 	case index.LinkChanged:
 		stored, _, err := p.index.Locate(ctx, e.Repository, e.Digest)
