@@ -19,6 +19,10 @@ type Auth struct {
 	// Challenge returns where a client of this request gets tokens, and for which service. known is false while that has not
 	// been configured yet: then nobody is served.
 	Challenge func(r *http.Request) (realm, service string, known bool)
+	// May says whether an account, "" for the anonymous, may do an action on a repository that its token does not name: a token
+	// is for the repositories that the client thought of, and a blob to be mounted may lie in others. nil where accounts are an
+	// outside issuer's: then a token's grants are all there is.
+	May func(ctx context.Context, account, repo, action string) bool
 }
 
 // ErrCredentials is Basic's word for an unknown account or a wrong password.

@@ -22,6 +22,7 @@ func TestDriverOperations(t *testing.T) {
 	h := newHarness(t, counter)
 	m := h.image("a", "v1", "layer")
 	blob, tagged := "/v2/a/blobs/"+string(digest.FromString("layer")), "/v2/a/manifests/v1"
+	large := "/v2/a/blobs/" + string(h.blob("a", strings.Repeat("x", maxSmall+1)))
 	begun := h.begin("a")
 	for _, test := range []struct {
 		name string
@@ -31,7 +32,9 @@ func TestDriverOperations(t *testing.T) {
 		{"GET base", func() answer { return h.do("GET", "/v2/", nil) }, 0},
 		{"HEAD blob", func() answer { return h.do("HEAD", blob, nil) }, 0},
 		{"HEAD blob that is not there", func() answer { return h.do("HEAD", "/v2/b/blobs/"+string(sha256Of), nil) }, 0},
-		{"GET blob", func() answer { return h.do("GET", blob, nil) }, 1},
+		{"GET small blob for the first time", func() answer { return h.do("GET", blob, nil) }, 1},
+		{"GET small blob again", func() answer { return h.do("GET", blob, nil) }, 0},
+		{"GET blob", func() answer { return h.do("GET", large, nil) }, 1},
 		{"HEAD manifest", func() answer { return h.do("HEAD", tagged, nil) }, 0},
 		{"GET manifest for the first time", func() answer { return h.do("GET", tagged, nil) }, 1},
 		{"GET manifest again", func() answer { return h.do("GET", tagged, nil) }, 0},

@@ -13,6 +13,7 @@ import (
 
 	"gatehouse/registry/driver"
 	"gatehouse/registry/index"
+	"gatehouse/registry/index/kv"
 	"gatehouse/registry/manifest"
 	"gatehouse/registry/store"
 )
@@ -29,6 +30,7 @@ var (
 	codeUnknown             = code{"UNKNOWN", http.StatusInternalServerError, "unknown error"}
 	codeUnsupported         = code{"UNSUPPORTED", http.StatusMethodNotAllowed, "The operation is unsupported."}
 	codeUnauthorized        = code{"UNAUTHORIZED", http.StatusUnauthorized, "authentication required"}
+	codeDenied              = code{"DENIED", http.StatusForbidden, "requested access to the resource is denied"}
 	codeUnavailable         = code{"UNAVAILABLE", http.StatusServiceUnavailable, "service unavailable"}
 	codeNoSpace             = code{"UNAVAILABLE", http.StatusInsufficientStorage, "the registry has no room left"}
 	codeNotFound            = code{"NOT_FOUND", http.StatusNotFound, "not found"}
@@ -59,10 +61,12 @@ var meanings = []struct {
 	{index.ErrBlobUnknown, codeBlobUnknown},
 	{index.ErrManifestUnknown, codeManifestUnknown},
 	{index.ErrNameUnknown, codeNameUnknown},
+	{index.ErrCollected, codeUnavailable},
 	{store.ErrUploadUnknown, codeUploadUnknown},
 	{store.ErrUploadBusy, codeUploadBusy},
 	{store.ErrDigestMismatch, codeDigestInvalid},
 	{driver.ErrNoSpace, codeNoSpace},
+	{kv.ErrNoSpace, codeNoSpace},
 	{driver.ErrReadOnly, codeUnavailable},
 	{driver.ErrUnavailable, codeUnavailable},
 }
@@ -154,12 +158,10 @@ func explain(h http.Header, route route, err error) (status int, list []oneError
 		referenced *index.ReferencedError
 		source     *store.SourceError
 		invalid    *manifest.InvalidError
+		policy     *manifest.DeniedError
 	)
 	switch {
 	case errors.As(err, &known):
-		for name, value := range known.headers {
-			h.Set(name, value)
-		}
 	case errors.As(err, &denied):
 		h.Set("WWW-Authenticate", denied.header())
 		known = &apiError{code: codeUnauthorized, detail: denied.detail()}
@@ -173,6 +175,8 @@ func explain(h http.Header, route route, err error) (status int, list []oneError
 		return codeManifestBlobUnknown.status, list
 	case errors.As(err, &invalid):
 		known = problem(codeManifestInvalid, invalid.Reason)
+	case errors.As(err, &policy):
+		known = problem(codeDenied, policy.Reason)
 	case errors.As(err, &referenced):
 		known = problem(codeUnsupported, referenced.Error())
 	case errors.As(err, &source):
@@ -182,6 +186,9 @@ func explain(h http.Header, route route, err error) (status int, list []oneError
 		}
 	default:
 		known = meaning(route, err)
+	}
+	for name, value := range known.headers {
+		h.Set(name, value)
 	}
 	return known.code.status, []oneError{{known.code.name, known.code.message, known.detail}}
 }

@@ -30,6 +30,7 @@ func (g *Registry) getReferrers(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
+	n = min(n, maxPage)
 	artifactType := query.Get("artifactType")
 	found, more, err := g.Index.Referrers(c.Context(), c.name, c.digest, artifactType, digest.Digest(last), n)
 	if err != nil {

@@ -7,11 +7,15 @@
 package registry
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 
 	"gatehouse/registry/index"
+	"gatehouse/registry/manifest"
 	"gatehouse/registry/store"
 )
 
@@ -23,13 +27,23 @@ type Options struct {
 	Auth *Auth
 	// Secret authenticates the URLs of uploads. Servers that share uploads share it.
 	Secret []byte
+	// Prefix is what stands before /v2/ in the paths of requests: empty, or a path without a slash at its end.
+	Prefix string
 	// Origin returns what URLs in the answer to a request begin with, such as "https://registry.example.com". nil: they are
-	// paths, which is right wherever the client thinks it is.
+	// paths that begin with Prefix, which is right wherever the client thinks it is.
 	Origin func(*http.Request) string
+	// Headers are in every answer, unless it has one of that name by itself. Names are canonical.
+	Headers http.Header
+	// Manifests are the rules for those that are pushed; the zero value asks for all that it can.
+	Manifests manifest.Rules
+	// MaxRepositories and MaxTags are the most that one answer lists. 0: 1000.
+	MaxRepositories, MaxTags int
 	// Delete allows deletion of tags, manifests and blobs.
 	Delete bool
-	// ReadOnly refuses pushes and deletions.
-	ReadOnly bool
+	// Redirect has clients fetch blobs from the driver's backend, where it has URLs for them.
+	Redirect bool
+	// ReadOnly reports whether pushes and deletions are refused now. nil: never.
+	ReadOnly func() bool
 	// Adopt sees to it that the index knows what a tree written by distribution says of a repository: it is called before the
 	// index is asked about one; writes says that the request may change it. nil: the index knows all.
 	Adopt func(ctx context.Context, repo string, writes bool) error
@@ -41,21 +55,26 @@ type Options struct {
 // Registry serves /v2/.
 type Registry struct {
 	Options
-	manifests *manifestCache
+	manifests *cache // of the bytes of manifests
+	blobs     *cache // of small blobs
 }
 
 // New returns a registry over what the options name.
 func New(o Options) *Registry {
 	if o.Origin == nil {
-		o.Origin = func(*http.Request) string { return "" }
+		o.Origin = func(*http.Request) string { return o.Prefix }
 	}
+	o.MaxRepositories, o.MaxTags = cmp.Or(o.MaxRepositories, maxPage), cmp.Or(o.MaxTags, maxPage)
 	if o.Adopt == nil {
 		o.Adopt = func(context.Context, string, bool) error { return nil }
+	}
+	if o.ReadOnly == nil {
+		o.ReadOnly = func() bool { return false }
 	}
 	if o.Observe == nil {
 		o.Observe = func(context.Context, string) {}
 	}
-	return &Registry{Options: o, manifests: newManifestCache()}
+	return &Registry{Options: o, manifests: newCache(), blobs: newCache()}
 }
 
 // call is one request on its way to a handler.
@@ -68,8 +87,12 @@ type call struct {
 
 // ServeHTTP serves one request of the API.
 func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
-	route, err := parse(r.URL)
+	h := w.Header()
+	for name, values := range g.Headers {
+		h[name] = slices.Clip(values) // who adds to it gets a copy
+	}
+	h.Set("Docker-Distribution-Api-Version", "registry/2.0")
+	route, err := parse(g.Prefix, r.URL)
 	if err == nil {
 		err = g.serve(w, r, route)
 	}
@@ -80,6 +103,13 @@ func (g *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (g *Registry) serve(w http.ResponseWriter, r *http.Request, route route) error {
 	e, err := find(r.Method, route.kind)
+	if other := (methodError{}); r.Method == http.MethodOptions && errors.As(err, &other) {
+		// A browser asks before it sends a page's request, without credentials, and looks at Headers. The answer says only
+		// what every registry's table does.
+		w.Header().Set("Allow", other.allowed)
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -87,7 +117,7 @@ func (g *Registry) serve(w http.ResponseWriter, r *http.Request, route route) er
 	if err := g.authorize(c, e); err != nil {
 		return err
 	}
-	if g.ReadOnly && e.method != http.MethodGet && e.method != http.MethodHead {
+	if g.ReadOnly() && e.method != http.MethodGet && e.method != http.MethodHead {
 		return problem(codeUnsupported, "the registry is read-only: storage.maintenance.readonly is enabled")
 	}
 	if e.deletes && !g.Delete {

@@ -187,7 +187,7 @@ func TestBlob(t *testing.T) {
 func TestDamagedBlobIsNotServed(t *testing.T) {
 	h := newHarness(t, nil)
 	h.image("a", "latest", "layer")
-	h.Registry.manifests = newManifestCache()
+	h.Registry.manifests = newCache()
 	d := digest.FromString("layer")
 	for path, bad := range map[string]string{
 		"/v2/a/blobs/" + string(d): "lay",
@@ -310,7 +310,7 @@ func TestManifestsThatAreRefused(t *testing.T) {
 	h.want(h.do("GET", "/v2/a/manifests/latest", nil), 404, codeNameUnknown)
 	h.want(h.do("PUT", "/v2/a/manifests/latest", strings.NewReader(good), "Content-Type: "+manifest.OCIManifest), 201)
 	elsewhere := strings.Replace(good, `"layers":[]`, `"layers":[{"mediaType":"x","digest":"`+string(unknown)+`","size":2,"urls":["https://example.com/x"]}]`, 1)
-	h.want(h.do("PUT", "/v2/a/manifests/foreign", strings.NewReader(elsewhere), "Content-Type: "+manifest.OCIManifest), 201)
+	h.want(h.do("PUT", "/v2/a/manifests/foreign", strings.NewReader(elsewhere), "Content-Type: "+manifest.OCIManifest), 400, codeManifestBlobUnknown)
 }
 
 // TestManifestTooLarge: CVE-2017-11468. Neither a length nor its absence makes the registry read more than it takes.
@@ -408,7 +408,7 @@ func TestReadOnly(t *testing.T) {
 	h := newHarness(t, nil)
 	m := h.image("a", "v1", "layer")
 	location := h.begin("a")
-	h.ReadOnly = true
+	h.ReadOnly = func() bool { return true }
 	paths := map[kind]string{
 		kindManifest: "/v2/a/manifests/v1", kindBlob: "/v2/a/blobs/" + string(digest.FromString("layer")),
 		kindUploads: "/v2/a/blobs/uploads/", kindUpload: location, kindBase: "/v2/", kindCatalog: "/v2/_catalog",

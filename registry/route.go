@@ -41,9 +41,13 @@ type route struct {
 }
 
 // parse takes the path of a URL apart. Names are what is left when the fixed parts behind them are taken off, since they
-// hold slashes; "tags", "manifests" and "blobs" may be components of a name, so the last one counts.
-func parse(u *url.URL) (route, error) {
-	path, ok := strings.CutPrefix(u.Path, "/v2")
+// hold slashes; "tags", "manifests" and "blobs" may be components of a name, so the last one counts. prefix is what stands
+// before /v2.
+func parse(prefix string, u *url.URL) (route, error) {
+	path, ok := strings.CutPrefix(u.Path, prefix)
+	if ok {
+		path, ok = strings.CutPrefix(path, "/v2")
+	}
 	switch {
 	case ok && (path == "" || path == "/"):
 		return route{kind: kindBase}, nil
@@ -195,8 +199,8 @@ func parseDigest(s string) (digest.Digest, error) {
 }
 
 // Label names the endpoint of a request as distribution's metrics do, "other" for what is none.
-func Label(r *http.Request) string {
-	route, err := parse(r.URL)
+func (g *Registry) Label(r *http.Request) string {
+	route, err := parse(g.Prefix, r.URL)
 	if err != nil {
 		return "other"
 	}

@@ -39,7 +39,7 @@ func TestParse(t *testing.T) {
 		"/v2/blobs/uploads/blobs/uploads/" + someUUID: {kind: kindUpload, name: "blobs/uploads", upload: someUUID},
 		"/v2/a-b__c.d_e/f---g/tags/list":              {kind: kindTags, name: "a-b__c.d_e/f---g"},
 	} {
-		got, err := parse(&url.URL{Path: path})
+		got, err := parse("", &url.URL{Path: path})
 		if err != nil || got != want {
 			t.Errorf("%s: %+v, %v; want %+v", path, got, err, want)
 		}
@@ -94,7 +94,7 @@ func TestParseRefuses(t *testing.T) {
 		"/v2/a/blobs/uploads/" + someUUID + "/":                codeNotFound,
 		"/v2/a/uploads/" + someUUID:                            codeNotFound,
 	} {
-		_, err := parse(&url.URL{Path: path})
+		_, err := parse("", &url.URL{Path: path})
 		var p *apiError
 		if !errors.As(err, &p) || p.code != want {
 			t.Errorf("%q: %v, want %s", path, err, want.name)
@@ -125,7 +125,7 @@ func FuzzParse(f *testing.F) {
 	f.Add("/v2/a/blobs/uploads/" + someUUID)
 	f.Add("/v2/a/blobs/" + string(sha256Of))
 	f.Fuzz(func(t *testing.T, path string) {
-		r, err := parse(&url.URL{Path: path})
+		r, err := parse("", &url.URL{Path: path})
 		if err != nil {
 			return
 		}
@@ -157,7 +157,7 @@ func TestParseContentRange(t *testing.T) {
 
 func TestLabel(t *testing.T) {
 	for path, want := range map[string]string{"/v2/": "base", "/v2/a/manifests/b": "manifest", "/v2/a/blobs/uploads/": "blob_upload", "/x": "other"} {
-		if got := Label(&http.Request{URL: &url.URL{Path: path}}); got != want {
+		if got := new(Registry).Label(&http.Request{URL: &url.URL{Path: path}}); got != want {
 			t.Errorf("%s is labelled %q, want %q", path, got, want)
 		}
 	}

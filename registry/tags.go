@@ -1,23 +1,27 @@
 package registry
 
 import (
+	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
 )
 
-// maxPage is the most that one answer lists; catalogPage is what the catalog lists unless asked, as distribution's does.
+// maxPage is the most that one answer lists unless another bound is set; catalogPage is what the catalog lists unless
+// asked, as distribution's does.
 const (
 	maxPage     = 1000
 	catalogPage = 100
 )
 
-// getTags lists the tags of a repository in byte order, a page at a time.
+// getTags lists the tags of a repository in byte order, a page at a time. What asks for more than a page gets a page.
 func (g *Registry) getTags(w http.ResponseWriter, c *call) error {
-	n, last, err := pagination(c.URL.Query(), maxPage)
+	n, last, err := pagination(c.URL.Query(), g.MaxTags)
 	if err != nil {
 		return err
 	}
+	n = min(n, g.MaxTags)
 	tags, more, err := g.Index.Tags(c.Context(), c.name, last, n)
 	if err != nil {
 		return err
@@ -29,11 +33,15 @@ func (g *Registry) getTags(w http.ResponseWriter, c *call) error {
 	}{c.name, tags})
 }
 
-// getCatalog lists the repositories in byte order, a page at a time.
+// getCatalog lists the repositories in byte order, a page at a time. What asks for more than a page is refused, as by
+// distribution (registry/handlers/catalog.go).
 func (g *Registry) getCatalog(w http.ResponseWriter, c *call) error {
-	n, last, err := pagination(c.URL.Query(), catalogPage)
+	n, last, err := pagination(c.URL.Query(), min(catalogPage, g.MaxRepositories))
 	if err != nil {
 		return err
+	}
+	if n > g.MaxRepositories {
+		return problem(codePagination, fmt.Sprintf("n is at most %d here", g.MaxRepositories))
 	}
 	names, more, err := g.Index.Repositories(c.Context(), last, n)
 	if err != nil {
@@ -45,7 +53,7 @@ func (g *Registry) getCatalog(w http.ResponseWriter, c *call) error {
 	}{names})
 }
 
-// pagination reads the query of a list: at most n entries, those after last. What asks for more than a page gets a page.
+// pagination reads the query of a list: at most n entries, those after last.
 func pagination(query url.Values, unasked int) (n int, last string, err error) {
 	n = unasked
 	if s := query.Get("n"); s != "" {
@@ -53,7 +61,7 @@ func pagination(query url.Values, unasked int) (n int, last string, err error) {
 		if err != nil {
 			return 0, "", problem(codePagination, "n is a number of entries")
 		}
-		n = int(min(asked, maxPage))
+		n = int(min(asked, math.MaxInt))
 	}
 	return n, query.Get("last"), nil
 }

@@ -81,15 +81,17 @@ func (g *Registry) mount(w http.ResponseWriter, c *call, mount, from string) (do
 		if sources, err = g.sources(c, d); err != nil {
 			return false, err
 		}
+	} else if !g.mayPull(c, from) {
+		return false, nil
 	}
-	for _, from := range sources {
-		if !validName(from) || !c.grants.allow(repository(from, "pull")) {
+	for _, source := range sources {
+		switch err := g.adopt(c.Context(), source, false); {
+		case err != nil && from == "": // no reason to refuse a push to another repository
 			continue
-		}
-		if err := g.adopt(c.Context(), from, false); err != nil {
+		case err != nil:
 			return false, err
 		}
-		switch err := g.Index.Mount(c.Context(), c.name, from, d); {
+		switch err := g.Index.Mount(c.Context(), c.name, source, d); {
 		case errors.Is(err, index.ErrBlobUnknown):
 		case err != nil:
 			return false, err
@@ -104,18 +106,33 @@ func (g *Registry) mount(w http.ResponseWriter, c *call, mount, from string) (do
 // maxSources is in how many repositories a blob is looked for that is mounted from nowhere in particular.
 const maxSources = 100
 
-// sources returns repositories that may have a blob: those in the account's grants, or, for who may do everything, some whose
-// manifests need it.
+// sources returns repositories that the account may pull from and that may have a blob: those in its grants, and those that
+// have it and that the access rules let it pull from. What nobody asked for by name is never let known: without the right to
+// pull, a blob that is there and one that is nowhere have the same answer.
 func (g *Registry) sources(c *call, d digest.Digest) (names []string, err error) {
-	if c.grants.everything {
-		return g.Index.Users(c.Context(), d, maxSources)
-	}
 	for _, a := range c.grants.access {
-		if a.Type == "repository" && len(names) < maxSources {
+		if a.Type == "repository" && validName(a.Name) && c.grants.allow(repository(a.Name, "pull")) && len(names) < maxSources {
 			names = append(names, a.Name)
 		}
 	}
-	return names, nil
+	if !c.grants.everything && g.Auth.May == nil {
+		return names, nil
+	}
+	holders, err := g.Index.Holders(c.Context(), d, maxSources)
+	for _, name := range holders {
+		if g.mayPull(c, name) {
+			names = append(names, name)
+		}
+	}
+	return names, err
+}
+
+// mayPull reports whether the account may pull from a repository, by what it was granted or by the access rules.
+func (g *Registry) mayPull(c *call, name string) bool {
+	if !validName(name) {
+		return false
+	}
+	return c.grants.allow(repository(name, "pull")) || g.Auth.May != nil && g.Auth.May(c.Context(), c.account, name, "pull")
 }
 
 // getUpload says how far an upload is.
@@ -218,15 +235,12 @@ func (g *Registry) take(w http.ResponseWriter, c *call, u *store.Upload) error {
 	if err != nil {
 		return err
 	}
+	u.Expect(d)
 	if err := g.add(w, c, u); err != nil {
 		return err
 	}
 	ctx := context.WithoutCancel(c.Context()) // what is complete is kept, even if the client has gone
-	size := u.Size()
-	if err := u.Commit(ctx, d); err != nil {
-		return err
-	}
-	if err := g.Index.LinkBlob(ctx, c.name, d, size); err != nil {
+	if err := g.keepBlob(ctx, c.name, u, d); err != nil {
 		return err
 	}
 	g.created(w, c, d)

@@ -1,0 +1,95 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"gatehouse/registry/index"
+	"gatehouse/registry/planted"
+	"gatehouse/registry/store"
+)
+
+// How bytes and names come together while the collector runs: leave first (a Ticket), then the bytes, then the names in one
+// transaction that sees whether the collector deleted that very digest meanwhile.
+
+// Deleting a digest takes milliseconds, or as long as a backend that fails is tried again. A push of the same digest waits for
+// it that long, looking so often.
+const (
+	collectedWait = 10 * time.Second
+	collectedPoll = 20 * time.Millisecond
+)
+
+// maxAttempts is how often bytes are written again that the collector took away in the wrong moment.
+const maxAttempts = 3
+
+// prepare gets leave to write the bytes of a digest.
+func (g *Registry) prepare(ctx context.Context, d digest.Digest) (index.Ticket, error) {
+	ctx, cancel := context.WithTimeout(ctx, collectedWait)
+	defer cancel()
+	tick := time.NewTicker(collectedPoll)
+	defer tick.Stop()
+	for {
+		ticket, err := g.Index.Prepare(ctx, d)
+		if !errors.Is(err, index.ErrCollected) {
+			return ticket, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ticket, err
+		}
+	}
+}
+
+// keepBlob makes a blob of an upload: durable, then named in the repository.
+func (g *Registry) keepBlob(ctx context.Context, repo string, u *store.Upload, d digest.Digest) error {
+	ticket, err := g.prepare(ctx, d)
+	if err != nil {
+		return err
+	}
+	size := u.Size()
+	if planted.On(planted.IndexFirst) {
+		if err := g.Index.LinkBlob(ctx, ticket, repo, size); err != nil {
+			return err
+		}
+	}
+	if err := u.Commit(ctx, d); err != nil {
+		return err
+	}
+	err = g.Index.LinkBlob(ctx, ticket, repo, size)
+	if !errors.Is(err, index.ErrCollected) {
+		return err
+	}
+	// The collector was deleting it, or writing took longer than the ticket lasts. What is there after a new ticket was had
+	// stays there; what is not has to be sent again.
+	if ticket, err = g.prepare(ctx, d); err != nil {
+		return err
+	}
+	if present, err := g.Store.Has(ctx, d, size); err != nil || !present {
+		return errors.Join(err, index.ErrCollected)
+	}
+	return g.Index.LinkBlob(ctx, ticket, repo, size)
+}
+
+// keepManifest makes a manifest durable, then visible.
+func (g *Registry) keepManifest(ctx context.Context, repo string, m index.Manifest, body []byte, tags []string) error {
+	if err := g.Index.Complete(ctx, repo, m); err != nil {
+		return err
+	}
+	for range maxAttempts {
+		ticket, err := g.prepare(ctx, m.Digest)
+		if err != nil {
+			return err
+		}
+		if err := g.Store.Write(ctx, m.Digest, body, ticket.Stored); err != nil {
+			return err
+		}
+		if err = g.Index.PutManifest(ctx, ticket, repo, m, tags...); !errors.Is(err, index.ErrCollected) {
+			return err
+		}
+	}
+	return index.ErrCollected
+}
