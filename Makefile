@@ -3,14 +3,16 @@
 
 TESTFLAGS ?=
 BENCHFLAGS ?= -benchmem
+PEERSFLAGS ?=
+SOAKFLAGS ?=
 PACKAGES ?= ./...
 
 TOOLS := $(or $(GATEHOUSE_TOOLS),$(CURDIR)/.tools/bin)
 
-.PHONY: help run build test bench lint tools vuln clean
+.PHONY: help run build test bench bench-peers soak lint tools vuln clean
 
 help: ## show these lines
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-7s%s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s%s\n", $$1, $$2 }' Makefile
 
 run: ## run a registry on https://localhost:5000, its data in ./gatehouse-data
 	go run ./cmd/gatehouse serve
@@ -23,6 +25,14 @@ test: tools ## run all tests; TESTFLAGS=-race PACKAGES=./registry/... narrow or 
 
 bench: ## run the benchmarks
 	go test -run '^$$' -bench . $(BENCHFLAGS) $(PACKAGES)
+
+bench-peers: build ## measure gatehouse and distribution 3.1.2 side by side, some minutes; PEERSFLAGS=-help
+	testbench/tools.sh go registry
+	go run ./testbench/peers -ours ./gatehouse -theirs $(TOOLS)/registry $(PEERSFLAGS)
+
+soak: ## kill the server under clients and collector for ten minutes, and find planted bugs; SOAKFLAGS=-help
+	go run ./testbench/soak $(SOAKFLAGS)
+	GATEHOUSE_SOAK=full go test -count=1 -timeout=30m -run '^TestPlantedBugsAreFound$$' ./testbench/soak
 
 lint: ## check formatting, go vet and staticcheck
 	testbench/tools.sh go staticcheck

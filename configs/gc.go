@@ -8,7 +8,7 @@ import (
 // GC is the collector: it deletes what nothing needs, while the server runs. 0s is allowed for every duration and means at
 // once.
 type GC struct {
-	// Enabled runs the collector. Default true. Without it nothing is ever deleted from the storage.
+	// Enabled runs the collector by itself. Default true. Without it nothing is deleted from the storage but by a verb.
 	Enabled bool `yaml:"enabled"`
 	// Interval is between two cycles. Default 5m.
 	Interval time.Duration `yaml:"interval"`

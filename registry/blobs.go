@@ -41,7 +41,7 @@ func (g *Registry) getBlob(w http.ResponseWriter, c *call) error {
 }
 
 // maxSmall is the size of the largest blob that is served from memory, in bytes: the configurations of images, which every pull
-// asks for. To open, read and close a file of 4 KiB was a quarter of serving it.
+// asks for. To open, read and close a file of 4 KiB was a fifth of serving it.
 const maxSmall = 16 << 10
 
 // getSmall is the end of getBlob for a small blob, whose bytes are checked when they are read for the first time.

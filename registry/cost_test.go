@@ -155,10 +155,10 @@ func (h *harness) pushWhatWorks() (acknowledged []string) {
 		digest.FromString("{}"), digest.FromString(layer), len(layer))
 	a := h.do("PUT", "/v2/a/manifests/v1", strings.NewReader(doc), "Content-Type: "+manifest.OCIManifest)
 	switch {
+	case len(acknowledged) < 2: // what is not durable is not named
+		h.want(a, 400, codeManifestBlobUnknown)
 	case a.StatusCode == 201:
 		acknowledged = append(acknowledged, "/v2/a/manifests/v1")
-	case len(acknowledged) < 2:
-		h.want(a, 400, codeManifestBlobUnknown)
 	default:
 		h.want(a, 500, codeUnknown)
 	}

@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"gatehouse/admin"
 	"gatehouse/registry/index"
 )
 
@@ -27,7 +30,7 @@ with the next adopt or serve.
 After registry 2.x or 3.x has written to a tree that was adopted before, run it with --again: the index then follows
 the tree, and keeps the history of tags.
 
-The server must not run: it has the index to itself.`,
+The server must not run: adopting has the index to itself. --status also asks a server that runs.`,
 		Args: optionalConfig,
 		RunE: func(c *cobra.Command, args []string) error {
 			switch {
@@ -50,7 +53,12 @@ func (p *program) offline(ctx context.Context, args []string) (*storage, error) 
 	if err != nil {
 		return nil, err
 	}
-	return openStorage(ctx, cfg, slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn})))
+	return openStorage(ctx, cfg, p.verbLog())
+}
+
+// verbLog shows the warnings of a verb as text.
+func (p *program) verbLog() *slog.Logger {
+	return slog.New(slog.NewTextHandler(p.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 // adopt adopts the tree to its end.
@@ -68,54 +76,70 @@ func (p *program) adopt(ctx context.Context, args []string, again bool) error {
 	if err != nil {
 		return err
 	}
+	if err := p.adoptAll(ctx, st); err != nil {
+		return err
+	}
+	now, err := st.index.Adoption(ctx)
+	if err != nil {
+		return err
+	}
+	return p.printAdoption(admin.Adoption{Adoption: now, State: admin.AdoptionDone})
+}
+
+// adoptAll goes on with an adoption that has begun, to its end.
+func (p *program) adoptAll(ctx context.Context, st *storage) error {
 	bar := newProgress(p.stderr)
-	err = st.adopter.Pass(ctx, func(a index.Adoption) {
+	err := st.adopter.Pass(ctx, func(a index.Adoption) {
 		bar.show("%d repositories, %d manifests, %d tags, %d blob links, %d findings", a.Repositories, a.Manifests, a.Tags, a.Links, a.Findings)
 	})
 	bar.end()
 	if err != nil {
 		return fmt.Errorf("%w: what was read is kept; run adopt again for the rest", err)
 	}
-	return p.printAdoption(ctx, st.index, false)
+	return nil
 }
 
 // adoptionStatus prints how far the adoption is, and its findings.
 func (p *program) adoptionStatus(ctx context.Context, args []string) error {
-	st, err := p.offline(ctx, args)
-	if err != nil {
-		return err
-	}
-	defer st.close()
-	return p.printAdoption(ctx, st.index, true)
+	return p.withAdmin(ctx, args, looks, func(a *admin.Client) error {
+		var now admin.Adoption
+		if err := a.Call(ctx, http.MethodGet, "/v1/adoption", nil, &now); err != nil {
+			return err
+		}
+		return p.printAdoption(now)
+	})
 }
 
-func (p *program) printAdoption(ctx context.Context, x *index.Index, findings bool) error {
-	a, err := x.Adoption(ctx)
-	if err != nil {
-		return err
-	}
-	switch a.State {
-	case index.AdoptionNone:
+// printAdoption prints how far an adoption is, and the findings that now comes with.
+func (p *program) printAdoption(now admin.Adoption) error {
+	switch now.State {
+	case admin.AdoptionNone:
 		fmt.Fprintln(p.stdout, "adoption: not begun; it begins with serve or adopt")
 		return nil
-	case index.AdoptionDone:
-		fmt.Fprintf(p.stdout, "adoption: done since %s\n", a.Finished.Format(time.RFC3339))
+	case admin.AdoptionDone:
+		fmt.Fprintf(p.stdout, "adoption: done since %s\n", now.Finished.Format(time.RFC3339))
+	case admin.AdoptionFailed:
+		fmt.Fprintf(p.stdout, "adoption: under way since %s; something could not be read and is tried again: %s\n", now.Started.Format(time.RFC3339), now.Reason)
 	default:
-		fmt.Fprintf(p.stdout, "adoption: under way since %s; serve or adopt go on with it\n", a.Started.Format(time.RFC3339))
+		fmt.Fprintf(p.stdout, "adoption: under way since %s", now.Started.Format(time.RFC3339))
+		if !now.Server {
+			fmt.Fprint(p.stdout, "; serve or adopt go on with it")
+		}
+		fmt.Fprintln(p.stdout)
+	}
+	if now.Server && now.State != admin.AdoptionDone {
+		total := strconv.Itoa(now.Found)
+		if !now.Counted {
+			total += " or more"
+		}
+		fmt.Fprintf(p.stdout, "read: %d repositories of %s\n", now.Read, total)
 	}
 	fmt.Fprintf(p.stdout, "repositories: %d\nmanifests: %d\ntags: %d\nblob links: %d\nfindings: %d\n",
-		a.Repositories, a.Manifests, a.Tags, a.Links, a.Findings)
-	if !findings {
-		return nil
+		now.Repositories, now.Manifests, now.Tags, now.Links, now.Findings)
+	if len(now.Kept) > 0 && len(now.Kept) < now.Findings {
+		fmt.Fprintf(p.stdout, "the last %d of them:\n", len(now.Kept))
 	}
-	found, err := x.Findings(ctx)
-	if err != nil {
-		return err
-	}
-	if len(found) < a.Findings {
-		fmt.Fprintf(p.stdout, "the last %d of them:\n", len(found))
-	}
-	for _, f := range found {
+	for _, f := range now.Kept {
 		fmt.Fprintf(p.stdout, "%s\t%s\t%s\n", f.Kind, f.Path, f.Detail)
 	}
 	return nil

@@ -21,7 +21,8 @@ type auth struct {
 	settings *configs.Value[configs.Token]
 	tokens   *tokenserver.Server
 	verifier *token.Verifier
-	etcd     *etcd.Source // nil when there is none
+	rules    tokenserver.Authorizer // nil when accounts are not this server's own
+	etcd     *etcd.Source           // nil when there is none
 }
 
 // newAuth returns nil when the configuration says nothing of users: then everybody may do everything.
@@ -50,6 +51,7 @@ func (s *server) newAuth() (*auth, error) {
 		if o.Users, err = tokenserver.OpenHtpasswd(cfg.Auth.Htpasswd.Path, tokenserver.HtpasswdOptions{Metrics: s.metrics}, s.log); err != nil {
 			return nil, err
 		}
+		a.rules = rules
 	}
 	if a.tokens, err = tokenserver.New(o); err != nil {
 		return nil, err
@@ -93,7 +95,7 @@ func (a *auth) forRegistry(origin gateway.Origin) *registry.Auth {
 	if a == nil {
 		return nil
 	}
-	return &registry.Auth{
+	o := &registry.Auth{
 		Verify: a.verifier.Verify,
 		Basic: func(ctx context.Context, account, password string, wanted []token.Access) ([]token.Access, error) {
 			granted, err := a.tokens.Authenticate(ctx, account, password, wanted)
@@ -109,7 +111,7 @@ func (a *auth) forRegistry(origin gateway.Origin) *registry.Auth {
 			}
 			switch {
 			case t.Realm == "":
-				realm = origin.Of(r) + "/token"
+				realm = origin.Base(r) + "/token"
 			case strings.HasPrefix(t.Realm, "/"):
 				realm = origin.Of(r) + t.Realm
 			default:
@@ -118,4 +120,15 @@ func (a *auth) forRegistry(origin gateway.Origin) *registry.Auth {
 			return realm, t.Service, true
 		},
 	}
+	if a.rules != nil {
+		o.May = a.may
+	}
+	return o
+}
+
+// may asks the access rules about an account that a token or a password has proven. What cannot be told is no.
+func (a *auth) may(ctx context.Context, account, repo, action string) bool {
+	wanted := []token.Access{{Type: "repository", Name: repo, Actions: []string{action}}}
+	granted, err := a.rules.Authorize(ctx, tokenserver.Identity{Account: account}, wanted)
+	return err == nil && token.Allows(granted, "repository", repo, action)
 }

@@ -61,13 +61,20 @@ type lane struct {
 // looks at how the server took it all.
 func startLane(t *testing.T, program, ip, name string) *lane {
 	t.Helper()
+	return startLaneOn(t, program, ip, name, fmt.Sprintf("filesystem: {rootdirectory: %q}", t.TempDir()))
+}
+
+// startLaneOn is startLane with the lines of the section storage that choose a
+// driver.
+func startLaneOn(t *testing.T, program, ip, name string, storage ...string) *lane {
+	t.Helper()
 	port := strconv.Itoa(testbench.FreePort(t))
 	l := &lane{
 		program: program,
 		host:    net.JoinHostPort(name, port),
 		certs:   testbench.NewCertificate(t, name),
 	}
-	config := l.configure(t, net.JoinHostPort(ip, port))
+	config := l.configure(t, net.JoinHostPort(ip, port), storage)
 	addUser(t, program, config, alice, alicePassword)
 	addUser(t, program, config, bob, bobPassword)
 
@@ -78,7 +85,7 @@ func startLane(t *testing.T, program, ip, name string) *lane {
 }
 
 // configure writes the configuration of a server that listens on addr.
-func (l *lane) configure(t *testing.T, addr string) (path string) {
+func (l *lane) configure(t *testing.T, addr string, storage []string) (path string) {
 	t.Helper()
 	dir := t.TempDir()
 	path = filepath.Join(dir, "config.yml")
@@ -86,8 +93,7 @@ func (l *lane) configure(t *testing.T, addr string) (path string) {
 log:
   formatter: json
 storage:
-  filesystem:
-    rootdirectory: %[1]s/registry
+  %[5]s
   delete:
     enabled: true
 http:
@@ -103,7 +109,8 @@ tokenserver:
   access:
     - {account: alice, repository: "**", actions: ["*"]}
     - {account: bob, repository: "pub/**", actions: [pull]}
-`, dir, addr, l.certs.CertFile, l.certs.KeyFile)
+index: {path: "%[1]s/index.db"}
+`, dir, addr, l.certs.CertFile, l.certs.KeyFile, strings.Join(storage, "\n  "))
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

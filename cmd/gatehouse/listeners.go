@@ -40,7 +40,7 @@ func (s *server) newDebug() (*gateway.Debug, error) {
 		return nil, nil
 	}
 	return gateway.NewDebug(gateway.DebugOptions{
-		Addr: s.cfg.HTTP.Debug.Addr, Metrics: s.metrics, Ready: s.ready, Logger: s.log,
+		Addr: s.cfg.HTTP.Debug.Addr, Metrics: s.metrics, MetricsPath: s.cfg.HTTP.Debug.Prometheus.Path, Ready: s.ready, Logger: s.log,
 	})
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 
 	"gatehouse/configs"
 	"gatehouse/gateway"
@@ -14,26 +16,33 @@ func newLogger(cfg configs.Log, w io.Writer) *slog.Logger {
 	levels := map[string]slog.Level{
 		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
 	}
-	o := &slog.HandlerOptions{Level: levels[cfg.Level]} // info for none
+	o := &slog.HandlerOptions{Level: levels[cfg.Level], AddSource: cfg.ReportCaller} // info for none
+	handler := slog.Handler(slog.NewTextHandler(w, o))
 	switch cfg.Formatter {
 	case "json", "logstash":
-		return slog.New(withRequest{slog.NewJSONHandler(w, o)})
+		handler = slog.NewJSONHandler(w, o)
 	}
-	return slog.New(withRequest{slog.NewTextHandler(w, o)})
+	return slog.New(withRequest{handler.WithAttrs(fields(cfg.Fields))})
+}
+
+// fields returns log.fields, sorted. One that has the name of what every line has gets a prefix, as distribution's logger gives it.
+func fields(m map[string]string) (attrs []slog.Attr) {
+	for _, name := range slices.Sorted(maps.Keys(m)) {
+		key := name
+		switch name {
+		case slog.TimeKey, slog.LevelKey, slog.MessageKey, slog.SourceKey:
+			key = "fields." + name
+		}
+		attrs = append(attrs, slog.String(key, m[name]))
+	}
+	return attrs
 }
 
 // withRequest adds to a line about a request the id that its line in the access log has.
 type withRequest struct{ slog.Handler }
 
 func (h withRequest) Handle(ctx context.Context, r slog.Record) error {
-	id := gateway.RequestID(ctx)
-	r.Attrs(func(a slog.Attr) bool {
-		if a.Key == "request" { // the line of the access log itself
-			id = ""
-		}
-		return id != ""
-	})
-	if id != "" {
+	if id := gateway.RequestID(ctx); id != "" { // never in the line of the access log itself, which has it
 		r = r.Clone()
 		r.AddAttrs(slog.String("request", id))
 	}

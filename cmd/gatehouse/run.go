@@ -57,6 +57,8 @@ type program struct {
 	stderr  io.Writer
 	data    string // --data
 	addr    string // --addr
+
+	configFile string // --config, of verbs that have no place for CONFIG
 }
 
 // run runs the verb that args name. Errors are printed before it returns.
@@ -84,7 +86,7 @@ func (p *program) root() *cobra.Command {
   gatehouse serve            runs it on a folder of its own, with a local CA and a generated administrator
   gatehouse serve CONFIG     runs it on distribution's config.yml
 
-A verb that acts on a server finds it as serve does: by CONFIG, else by the variable
+A verb that acts on a server finds it as serve does: by CONFIG or --config, else by the variable
 REGISTRY_CONFIGURATION_PATH, else by --data.`,
 		Args:          noArgs,
 		SilenceErrors: true,
@@ -97,6 +99,7 @@ REGISTRY_CONFIGURATION_PATH, else by --data.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringVar(&p.data, "data", "gatehouse-data", "folder of the embedded default, used where there is no CONFIG")
 	root.AddCommand(p.serveVerb(), p.versionVerb(), p.userVerb(), p.configVerb(), p.adoptVerb(), p.fsckVerb(),
+		p.repoVerb(), p.tagVerb(), p.readOnlyVerb(), p.gcVerb(), p.garbageCollectVerb(),
 		&cobra.Command{Use: "exit-codes", Short: "The exit codes, for scripts", Long: exitCodesHelp})
 	return root
 }

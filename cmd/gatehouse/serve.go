@@ -7,15 +7,19 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
+	"gatehouse/admin"
 	"gatehouse/certs"
 	"gatehouse/configs"
 	"gatehouse/gateway"
 	"gatehouse/registry"
+	"gatehouse/registry/gc"
+	"gatehouse/registry/manifest"
 	"gatehouse/registry/store"
 )
 
@@ -70,17 +74,20 @@ type server struct {
 	log     *slog.Logger
 	metrics *prometheus.Registry
 	*storage
+	readOnly *admin.ReadOnly
 	certs    certs.Provider // nil for plain HTTP
 	origin   gateway.Origin
 	auth     *auth // nil when everybody may do everything
 	registry *registry.Registry
 	gateway  *gateway.Server
 	debug    *gateway.Debug // nil when there is none
+	admin    *admin.Server
+	gc       *gc.Collector
 }
 
 // newServer puts the server together, and starts nothing. The listener is open when it returns.
 func newServer(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *server, err error) {
-	s := &server{cfg: cfg, log: log, metrics: newMetrics()}
+	s := &server{cfg: cfg, log: log, metrics: newMetrics(), readOnly: admin.NewReadOnly(cfg.Storage.Maintenance.ReadOnly.Enabled)}
 	defer func() {
 		if err != nil && s.storage != nil {
 			s.close()
@@ -115,6 +122,13 @@ func newServer(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *s
 	if s.debug, err = s.newDebug(); err != nil {
 		return nil, err
 	}
+	s.gc = newCollector(cfg, s.storage, s.readOnly.Enabled, log)
+	if s.gc.Metrics, err = gc.NewMetrics(s.metrics, s.index); err != nil {
+		return nil, err
+	}
+	if err := s.newAdmin(); err != nil {
+		return nil, err
+	}
 	return s, s.gateway.Listen()
 }
 
@@ -131,6 +145,7 @@ func (s *server) newOrigin() (gateway.Origin, error) {
 		}
 		o.Host = host
 	}
+	o.Path = s.cfg.HTTP.BasePath()
 	return o, nil
 }
 
@@ -141,28 +156,43 @@ func (s *server) newRegistry() (*registry.Registry, error) {
 	}
 	o := registry.Options{
 		Index: s.index, Store: s.store, Auth: s.auth.forRegistry(s.origin), Secret: secret,
-		Delete: s.cfg.Storage.Delete.Enabled, Adopt: s.adopter.Touch, Observe: gateway.SetAccount, Log: s.log,
+		Delete: s.cfg.Storage.Delete.Enabled, Redirect: !s.cfg.Storage.Redirect.Disable,
+		ReadOnly: s.readOnly.Enabled, Adopt: s.adopter.Touch, Observe: gateway.SetAccount, Log: s.log,
 	}
-	if s.origin.Host != nil && !s.cfg.HTTP.RelativeURLs {
-		o.Origin = s.origin.Of
+	o.Prefix, o.Headers = s.cfg.HTTP.Prefix, s.cfg.HTTP.Headers
+	o.MaxRepositories, o.MaxTags = s.cfg.Catalog.MaxEntries, s.cfg.Tags.MaxTags
+	if o.Manifests, err = manifest.NewRules(manifestPolicy(s.cfg)); err != nil {
+		return nil, configError{err}
+	}
+	switch {
+	case s.cfg.HTTP.RelativeURLs:
+		o.Origin = func(*http.Request) string { return "" }
+	case s.origin.Host != nil:
+		o.Origin = s.origin.Base
 	}
 	return registry.New(o), nil
 }
 
 // newGateway routes one origin to the registry and the token server.
 func (s *server) newGateway() (*gateway.Server, error) {
-	routes := []gateway.Route{{Path: "/v2/", Name: "registry", Label: registry.Label, Handler: s.registry}}
+	prefix := s.cfg.HTTP.Prefix
+	routes := []gateway.Route{{Path: prefix + "/v2/", Name: "registry", Label: s.registry.Label, Handler: s.registry}}
 	if s.auth != nil {
-		routes = append(routes,
-			gateway.Route{Path: "/token", Name: "token", Handler: s.auth.tokens},
-			gateway.Route{Path: "/.well-known/jwks.json", Name: "jwks", Handler: http.HandlerFunc(s.auth.tokens.ServeKeys)})
+		for _, below := range slices.Compact([]string{"", prefix}) { // what is in front may add the prefix to registry's paths only
+			routes = append(routes,
+				gateway.Route{Path: below + "/token", Name: "token", Handler: s.auth.tokens},
+				gateway.Route{Path: below + "/.well-known/jwks.json", Name: "jwks", Handler: http.HandlerFunc(s.auth.tokens.ServeKeys)})
+		}
 	}
 	o := gateway.Options{
-		Addr: s.cfg.HTTP.Addr, Routes: routes, Limits: s.cfg.Gateway, AccessLog: !s.cfg.Log.AccessLog.Disabled,
+		Addr: s.cfg.HTTP.Addr, Prefix: prefix, OnlyHTTP1: !s.cfg.HTTP.OffersHTTP2(), Routes: routes, Limits: s.cfg.Gateway, AccessLog: !s.cfg.Log.AccessLog.Disabled,
 		DrainTimeout: s.cfg.HTTP.DrainTimeout, Metrics: s.metrics, Logger: s.log,
 	}
 	if s.certs != nil {
-		o.TLS = s.certs.TLSConfig()
+		var err error
+		if o.TLS, err = newTLS(s.certs, s.cfg.HTTP.TLS); err != nil {
+			return nil, err
+		}
 	}
 	return gateway.New(o)
 }
@@ -184,7 +214,8 @@ func (s *server) run(ctx context.Context) error {
 			return nil
 		})
 	}
-	err := s.gateway.Run(ctx)
+	stopAdmin := s.startAdmin(background, cancel)
+	err := errors.Join(s.gateway.Run(ctx), stopAdmin())
 	stop()
 	err = errors.Join(err, parts.Wait())
 	s.log.Info("stopped")
@@ -194,9 +225,14 @@ func (s *server) run(ctx context.Context) error {
 // parts returns what runs beside the gateway, by name.
 func (s *server) parts() map[string]func(context.Context) error {
 	parts := map[string]func(context.Context) error{"links": s.projector.Run, "adoption": s.adopter.Run}
-	if m := s.cfg.Storage.Maintenance; m.UploadPurging.Enabled && !m.ReadOnly.Enabled {
+	if m := s.cfg.Storage.Maintenance; m.UploadPurging.Enabled {
 		p := store.Purging{Age: m.UploadPurging.Age, Interval: m.UploadPurging.Interval, DryRun: m.UploadPurging.DryRun}
-		parts["upload purging"] = func(ctx context.Context) error { return s.store.Purge(ctx, p) }
+		parts["upload purging"] = func(ctx context.Context) error {
+			return s.readOnly.WhileOff(ctx, func(ctx context.Context) error { return s.store.Purge(ctx, p) })
+		}
+	}
+	if s.cfg.GC.Enabled {
+		parts["collector"] = s.gc.Run
 	}
 	if s.certs != nil {
 		parts["certificates"] = s.certs.Run

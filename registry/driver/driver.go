@@ -154,6 +154,15 @@ type (
 		Redirect(ctx context.Context, path, method string) (url string, ok bool, err error)
 	}
 
+	// Batcher is a Driver that makes many small files durable at once.
+	Batcher interface {
+		// WriteFileLater is WriteFile, but durable only when a Sync that began after it has returned nil.
+		WriteFileLater(ctx context.Context, path string, data []byte) error
+		// Sync makes durable what was written with WriteFileLater before it began. After an error all of that since the Sync before
+		// is to be written anew.
+		Sync(ctx context.Context) error
+	}
+
 	// Eraser is a Driver whose backend may carry out a deletion after the answer to it was given up, and whose Delete asks again
 	// then.
 	Eraser interface {

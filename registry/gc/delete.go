@@ -95,7 +95,7 @@ func (r *run) delete(ctx context.Context, marked []index.Outcome) error {
 
 // deleted counts a deletion and writes its line into the log: no bytes go without one. It reports whether it is finished.
 func (r *run) deleted(ctx context.Context, o index.Outcome, err error) bool {
-	absent := errors.Is(err, fs.ErrNotExist)
+	absent := errors.Is(err, fs.ErrNotExist) || err != nil && planted.On(planted.ErrorIsAbsence)
 	if err != nil && !absent {
 		r.unsure[o.Digest] = r.Now()
 		r.fail(ctx, o.Review, err)
@@ -115,6 +115,9 @@ func (r *run) deleted(ctx context.Context, o index.Outcome, err error) bool {
 		r.Bytes += o.Size
 	}
 	r.Metrics.deleted(o)
+	if planted.On(planted.Unlogged) {
+		return true
+	}
 	r.Log.InfoContext(ctx, "blob deleted", "digest", o.Digest, "cycle", r.Number, "reason", o.Reason,
 		"bytes", o.Size, "condemned", o.Since, "age", r.Now().Sub(o.Since), "absent", absent)
 	return true

@@ -103,6 +103,9 @@ func TestExplainTheWayOut(t *testing.T) {
 	ctx := t.Context()
 	b.link("a", "layer")
 	b.wantExplained(layer, "", "", "a: blob layer unreferenced until 1h0m0s, promised 1h0m0s")
+	if e, err := b.Explain(ctx, b.policy, layer, ""); err != nil || !e.Since.Equal(b.clock) || e.Size != 5 {
+		t.Errorf("%+v, %v", e, err)
+	}
 	b.pass(40 * time.Minute)
 	_, err := b.Promise(ctx, "a", layer)
 	ok(t, err)
@@ -133,21 +136,21 @@ func TestExplainTheWayOut(t *testing.T) {
 func TestExplainLentBytes(t *testing.T) {
 	b := newBench(t)
 	ctx, long := t.Context(), digest.SHA512.FromString("layer")
-	b.link("0", "stray") // other repositories, with no such link
+	b.link("0", "stray") // other repositories, before and after, with no such link
 	b.link("z", "stray")
 	ok(t, b.StartAdoption(ctx))
 	ok(t, b.Import(ctx, Import{
-		Repository: "a",
+		Repository: "0/a",
 		Links:      []ImportedLink{{Digest: long, At: dgst("layer"), Size: 5}, {Digest: dgst("layer"), Size: 5}},
 		Manifests:  []Manifest{{Digest: dgst("m"), Blobs: []digest.Digest{long}, PushedAt: b.clock}},
 		Tags:       []ImportedTag{{Name: "v1", Digest: dgst("m")}},
 	}))
 	ok(t, b.FinishAdoption(ctx, nil))
-	uses := []string{"a: tag v1 > manifest m > link layer > blob layer", "a: tag v1 > manifest m > blob layer"}
+	uses := []string{"0/a: tag v1 > manifest m > link layer > blob layer", "0/a: tag v1 > manifest m > blob layer"}
 	b.wantExplained(dgst("layer"), "", append([]string{""}, uses...)...)
 	b.wantExplained(long, "", append([]string{"as layer"}, uses...)...)
 	b.wantExplained(digest.SHA512.FromString("nothing"), "", "unknown")
-	ok(t, b.DeleteTag(ctx, "a", "v1", "alice"))
+	ok(t, b.DeleteTag(ctx, "0/a", "v1", "alice"))
 	b.policy.Untagged = 0
 	b.wantExplained(long, "z", "as layer")
 	e, err := b.Explain(ctx, b.policy, long, "")

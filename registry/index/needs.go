@@ -31,9 +31,6 @@ func (t *tx) release(bytes digest.Digest, repo, by string, former Former) error 
 		return err
 	}
 	other, err := anyBelow(t.w, key(kindHolder, string(bytes), ""))
-	if planted.On(planted.ErrorIsAbsence) {
-		err = nil
-	}
 	if err != nil || other != nil {
 		return err
 	}
@@ -127,7 +124,7 @@ func (t *tx) settle(class Class, repo string, dgst digest.Digest, needed bool) e
 		return t.unqueue(class, repo, dgst)
 	}
 	_, found, err := queued(t.w, class, repo, dgst)
-	if err != nil || found {
+	if err != nil || found || planted.On(planted.LeftBehind) {
 		return err
 	}
 	return t.queue(Review{Class: class, Repository: repo, Digest: dgst, At: t.since(class), Reason: t.reason})

@@ -27,7 +27,9 @@ const (
 	TombstoneLost     Bug = "tombstone-lost"      // that bytes were deleted is forgotten at once
 	DeleteFirst       Bug = "delete-first"        // bytes are deleted before they are marked
 	NotResumed        Bug = "not-resumed"         // what a crash left half deleted stays so
-	ErrorIsAbsence    Bug = "error-is-absence"    // what could not be read is taken to be absent
+	ErrorIsAbsence    Bug = "error-is-absence"    // bytes that could not be deleted are taken to be absent
 	TreeNotWaitedFor  Bug = "tree-not-waited"     // bytes go before the links that lead to them
+	Unlogged          Bug = "unlogged"            // bytes go without a line in the log
+	LeftBehind        Bug = "left-behind"         // what nothing needs is forgotten
 	NoManifestPromise Bug = "no-manifest-promise" // HEAD of a manifest does not renew its promise
 )

@@ -21,21 +21,26 @@ import (
 // links that belong to it, so an event may come twice or late; it forgets an event only when its links are durable. What is
 // in the tree is therefore true after a clean stop, and soon true while the server runs.
 type Projector struct {
-	index  *index.Index
-	driver driver.Driver
-	log    *slog.Logger
+	index   *index.Index
+	driver  driver.Driver
+	batcher driver.Batcher // the driver, if it is one
+	log     *slog.Logger
 }
 
 // NewProjector returns a projector of x into d.
 func NewProjector(x *index.Index, d driver.Driver, log *slog.Logger) *Projector {
-	return &Projector{index: x, driver: d, log: log}
+	p := &Projector{index: x, driver: d, log: log}
+	p.batcher, _ = d.(driver.Batcher)
+	return p
 }
 
 const (
 	eventsAtOnce = 1000            // events between two transactions that forget them
-	writers      = 16              // at once: the journal of a file system makes many fsyncs one
+	writers      = 16              // at once, for a bucket that takes its time, and for removals, of which each is synced
 	retryAfter   = 5 * time.Second // pause after a storage that failed
 	reportEvery  = 10 * time.Second
+	// gather is how long events are let come together before they are projected: all of them are made durable at once.
+	gather = 50 * time.Millisecond
 )
 
 // Run projects until ctx is done, and then what is left, however long that takes: only then the tree is true. An error says
@@ -50,6 +55,10 @@ func (p *Projector) Run(ctx context.Context) error {
 		}
 		select {
 		case <-wait:
+			select {
+			case <-time.After(gather):
+			case <-ctx.Done():
+			}
 		case <-retry:
 		case <-ctx.Done():
 			if err := p.Drain(context.WithoutCancel(ctx)); err != nil {
@@ -96,6 +105,11 @@ func (p *Projector) projectAll(ctx context.Context, events []index.Event) error 
 	}
 	if err := p.projectLinks(ctx, links); err != nil {
 		return err
+	}
+	if p.batcher != nil { // half of what a push of a small image syncs were its links
+		if err := p.batcher.Sync(ctx); err != nil {
+			return fmt.Errorf("make links durable: %w", err)
+		}
 	}
 	for repo := range removed {
 		if err := p.removed(ctx, repo); err != nil {
@@ -193,6 +207,8 @@ func (p *Projector) tag(ctx context.Context, e index.Event) error {
 // link writes a link, or removes it where the index does not know what it is for.
 func (p *Projector) link(ctx context.Context, name string, d digest.Digest, known error) error {
 	switch {
+	case known == nil && p.batcher != nil:
+		return p.batcher.WriteFileLater(ctx, name, []byte(d))
 	case known == nil:
 		return p.driver.WriteFile(ctx, name, []byte(d))
 	case isUnknown(known):

@@ -13,6 +13,11 @@ import (
 
 // WriteFile is driver.Driver's: a temporary file in the same folder, fsync, rename, fsync of the folder.
 func (d *Driver) WriteFile(ctx context.Context, name string, data []byte) error {
+	return d.writeFile(ctx, name, data, d.sync, d.syncNames)
+}
+
+// writeFile is WriteFile with what makes the bytes, and then the name in its folder, durable.
+func (d *Driver) writeFile(ctx context.Context, name string, data []byte, syncData func(*os.File) error, syncNames func(*os.File, string) error) error {
 	if err := driver.Check(ctx, "write", name); err != nil {
 		return err
 	}
@@ -26,37 +31,34 @@ func (d *Driver) WriteFile(ctx context.Context, name string, data []byte) error 
 	if err != nil {
 		return known(err)
 	}
-	if err := d.replace(f, data, dir, temp, base); err != nil {
-		d.root.Remove(path.Join(dir, temp)) // when it is still there
-		return err
-	}
-	return nil
-}
-
-// replace writes data to the new file temp in the folder dir, and makes it the file base, durable. It closes f.
-func (d *Driver) replace(f *os.File, data []byte, dir, temp, base string) error {
 	folder, err := d.root.Open(dir)
 	if err != nil {
 		f.Close()
 		return known(err)
 	}
 	defer folder.Close()
-	_, err = f.Write(data)
+	if err = fill(f, data, syncData); err == nil {
+		err = known(rename(folder, temp, folder, base))
+	}
+	if err != nil {
+		d.root.Remove(path.Join(dir, temp))
+		return err
+	}
+	return syncNames(folder, dir)
+}
+
+// fill writes data to a new file, and closes it.
+func fill(f *os.File, data []byte, sync func(*os.File) error) error {
+	_, err := f.Write(data)
 	if err != nil {
 		err = known(err)
-	} else if err = d.sync(f); err != nil {
+	} else if err = sync(f); err != nil {
 		err = damaged(err)
 	}
 	if e := f.Close(); err == nil && e != nil {
 		err = damaged(e)
 	}
-	if err != nil {
-		return err
-	}
-	if err := rename(folder, temp, folder, base); err != nil {
-		return known(err)
-	}
-	return d.syncNames(folder, dir)
+	return err
 }
 
 // create opens a file that may have to be created, with the folders above it.

@@ -31,6 +31,8 @@ type Driver struct {
 
 	sync    func(*os.File) error // fsync, for files and folders
 	ordered func(*os.File) bool  // see sync.go
+	syncAll func(*os.File) error // syncs all of the file system that a file is on; nil where the system cannot
+	batch   batch
 
 	mu      sync.Mutex
 	lost    map[string]struct{} // files and folders that failed to be synced; guarded by mu
@@ -40,7 +42,13 @@ type Driver struct {
 var _ driver.Driver = (*Driver)(nil)
 
 // New returns a driver over the folder dir, which is created when it is missing, with those above it.
-func New(dir string) (*Driver, error) { return open(dir, (*os.File).Sync, ordered) }
+func New(dir string) (*Driver, error) {
+	d, err := open(dir, (*os.File).Sync, ordered)
+	if err == nil {
+		d.syncAll = syncAll
+	}
+	return d, err
+}
 
 func open(dir string, sync func(*os.File) error, ordered func(*os.File) bool) (*Driver, error) {
 	dir, err := filepath.Abs(dir)
@@ -215,4 +223,7 @@ func (d *Driver) isFolder(folder string, e fs.DirEntry) bool {
 }
 
 // Close is driver.Driver's.
-func (d *Driver) Close() error { return d.root.Close() }
+func (d *Driver) Close() error {
+	d.batch.close()
+	return d.root.Close()
+}

@@ -3,8 +3,6 @@ package bolt
 import (
 	"errors"
 	"iter"
-	"slices"
-	"strings"
 
 	"gatehouse/registry/index/kv"
 )
@@ -13,7 +11,7 @@ import (
 // touching what others in the same commit have written.
 type overlay struct {
 	base   reader
-	writes map[string]write
+	writes *tree // nil before the first
 }
 
 var errEmptyKey = errors.New("a key must not be empty")
@@ -37,14 +35,18 @@ func (o *overlay) set(key []byte, w write) error {
 		return errTooLarge
 	}
 	if o.writes == nil {
-		o.writes = make(map[string]write)
+		o.writes = newTable().tree
 	}
-	o.writes[string(key)] = w
+	o.writes.Set(string(key), w)
 	return nil
 }
 
 func (o *overlay) Get(key []byte) ([]byte, error) {
-	w, ok := o.writes[string(key)]
+	var w write
+	ok := o.writes != nil
+	if ok {
+		w, ok = o.writes.Get(string(key))
+	}
 	switch {
 	case !ok:
 		return o.base.Get(key)
@@ -54,27 +56,15 @@ func (o *overlay) Get(key []byte) ([]byte, error) {
 	return w.value, nil
 }
 
-// Scan merges the writes so far, in order, into the base's keys.
+// Scan merges the writes so far, in order, into the base's keys. It costs what it yields, however much was written.
 func (o *overlay) Scan(from, to []byte) iter.Seq2[kv.Pair, error] {
-	var own []change
-	for key, w := range o.writes {
-		if key >= string(from) && before([]byte(key), to) {
-			own = append(own, change{key, w})
-		}
-	}
-	if len(own) == 0 {
+	if o.writes == nil {
 		return o.base.Scan(from, to)
 	}
-	slices.SortFunc(own, func(a, b change) int { return strings.Compare(a.key, b.key) })
-
-	return func(yield func(kv.Pair, error) bool) {
-		rest := own
-		merge(o.base.Scan(from, to), func() (c change, ok bool) {
-			if len(rest) == 0 {
-				return c, false
-			}
-			c, rest = rest[0], rest[1:]
-			return c, true
-		}, yield)
+	first := o.writes.Iter()
+	if !first.Seek(string(from)) || !before([]byte(first.Key()), to) {
+		return o.base.Scan(from, to)
 	}
+	sofar := o.writes.Copy()
+	return func(yield func(kv.Pair, error) bool) { merge(o.base.Scan(from, to), between(sofar, from, to), yield) }
 }

@@ -111,17 +111,20 @@ func (r reader) Get(key []byte) ([]byte, error) {
 }
 
 func (r reader) Scan(from, to []byte) iter.Seq2[kv.Pair, error] {
-	return func(yield func(kv.Pair, error) bool) {
-		it := r.tree.Iter()
-		more := it.Seek(string(from))
-		merge(r.scanBucket(from, to), func() (c change, ok bool) {
-			if !more || !before([]byte(it.Key()), to) {
-				return c, false
-			}
-			c = change{it.Key(), it.Value()}
-			more = it.Next()
-			return c, true
-		}, yield)
+	return func(yield func(kv.Pair, error) bool) { merge(r.scanBucket(from, to), between(r.tree, from, to), yield) }
+}
+
+// between returns a function that returns one change of a tree after the other.
+func between(t *tree, from, to []byte) func() (change, bool) {
+	it := t.Iter()
+	more := it.Seek(string(from))
+	return func() (c change, ok bool) {
+		if !more || !before([]byte(it.Key()), to) {
+			return c, false
+		}
+		c = change{it.Key(), it.Value()}
+		more = it.Next()
+		return c, true
 	}
 }
 

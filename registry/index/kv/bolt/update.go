@@ -92,10 +92,13 @@ func (db *DB) write(batch []*update) error {
 	base.tree = after.tree
 	var changes []change
 	for _, u := range batch {
-		for key, w := range u.run(base) {
-			c := change{key, w}
-			after.set(c)
-			changes = append(changes, c)
+		if writes := u.run(base); writes != nil {
+			writes.Scan(func(key string, w write) bool {
+				c := change{key, w}
+				after.set(c)
+				changes = append(changes, c)
+				return true
+			})
 		}
 	}
 	if err := tx.Rollback(); err != nil {
@@ -135,7 +138,7 @@ func (db *DB) take() []*update {
 }
 
 // run runs the transaction over base and returns what it wrote: nothing, if it failed.
-func (u *update) run(base reader) map[string]write {
+func (u *update) run(base reader) *tree {
 	o := &overlay{base: base}
 	u.err = nil
 	func() {
