@@ -19,6 +19,7 @@ import (
 	"gatehouse/registry/driver/drivertest"
 	"gatehouse/registry/driver/inmemory"
 	"gatehouse/registry/index"
+	"gatehouse/registry/index/indextest"
 	"gatehouse/registry/index/kv/bolt"
 	"gatehouse/registry/tree"
 )
@@ -279,7 +280,7 @@ func TestManyTouch(t *testing.T) {
 				t.Error(err)
 			}
 			if i%2 == 0 {
-				if err := putManifest(ctx, x, "a", index.Manifest{Digest: digest.FromString("pushed")}, "v1"); err != nil {
+				if err := indextest.PutManifest(ctx, x, "a", index.Manifest{Digest: digest.FromString("pushed")}, "v1"); err != nil {
 					t.Error(err)
 				}
 			} else if _, err := x.Tagged(ctx, "a", "multi"); err != nil {
@@ -302,7 +303,7 @@ func TestAgain(t *testing.T) {
 	plant(t, d)
 	a, _ := newAdopter(t, x, d)
 	ok(t, a.Run(ctx))
-	ok(t, linkBlob(ctx, x, "a", digest.FromString("layer third"), 11)) // not projected yet
+	ok(t, indextest.LinkBlob(ctx, x, "a", digest.FromString("layer third"), 11)) // not projected yet
 
 	p := planter{t, d}
 	moved := p.image("a", "moved", "v1")
@@ -331,22 +332,4 @@ func TestAgain(t *testing.T) {
 		t.Errorf("repositories %v, %v", names, err)
 	}
 	ok(t, x.Verify(ctx, func(record, problem string) { t.Errorf("%s: %s", record, problem) }))
-}
-
-// linkBlob links a blob whose bytes nobody deletes.
-func linkBlob(ctx context.Context, x *index.Index, repo string, d digest.Digest, size int64) error {
-	ticket, err := x.Prepare(ctx, d)
-	if err != nil {
-		return err
-	}
-	return x.LinkBlob(ctx, ticket, repo, size)
-}
-
-// putManifest puts a manifest whose bytes nobody deletes.
-func putManifest(ctx context.Context, x *index.Index, repo string, m index.Manifest, tags ...string) error {
-	ticket, err := x.Prepare(ctx, m.Digest)
-	if err != nil {
-		return err
-	}
-	return x.PutManifest(ctx, ticket, repo, m, tags...)
 }

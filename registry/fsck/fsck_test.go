@@ -19,6 +19,7 @@ import (
 	"gatehouse/registry/driver/drivertest"
 	"gatehouse/registry/driver/inmemory"
 	"gatehouse/registry/index"
+	"gatehouse/registry/index/indextest"
 	"gatehouse/registry/index/kv/bolt"
 	"gatehouse/registry/tree"
 )
@@ -67,7 +68,7 @@ func (b *bench) remove(name string) {
 func (b *bench) blob(repo, content string) digest.Digest {
 	d := digest.FromString(content)
 	b.file(tree.Blob(d), content)
-	ok(b.t, linkBlob(b.t.Context(), b.index, repo, d, int64(len(content))))
+	ok(b.t, indextest.LinkBlob(b.t.Context(), b.index, repo, d, int64(len(content))))
 	return d
 }
 
@@ -75,7 +76,7 @@ func (b *bench) image(repo string, layer digest.Digest, tags ...string) digest.D
 	document := fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"digest":%q},"layers":[]}`, layer)
 	d := digest.FromString(document)
 	b.file(tree.Blob(d), document)
-	ok(b.t, putManifest(b.t.Context(), b.index, repo, index.Manifest{Digest: d, Size: int64(len(document)), Blobs: []digest.Digest{layer}}, tags...))
+	ok(b.t, indextest.PutManifest(b.t.Context(), b.index, repo, index.Manifest{Digest: d, Size: int64(len(document)), Blobs: []digest.Digest{layer}}, tags...))
 	return d
 }
 
@@ -280,22 +281,4 @@ func TestEveryOperationFails(t *testing.T) {
 			t.Errorf("operation %d: %v", k, err)
 		}
 	}
-}
-
-// linkBlob links a blob whose bytes nobody deletes.
-func linkBlob(ctx context.Context, x *index.Index, repo string, d digest.Digest, size int64) error {
-	ticket, err := x.Prepare(ctx, d)
-	if err != nil {
-		return err
-	}
-	return x.LinkBlob(ctx, ticket, repo, size)
-}
-
-// putManifest puts a manifest whose bytes nobody deletes.
-func putManifest(ctx context.Context, x *index.Index, repo string, m index.Manifest, tags ...string) error {
-	ticket, err := x.Prepare(ctx, m.Digest)
-	if err != nil {
-		return err
-	}
-	return x.PutManifest(ctx, ticket, repo, m, tags...)
 }

@@ -14,6 +14,7 @@ import (
 	"gatehouse/registry/driver/drivertest"
 	"gatehouse/registry/driver/filesystem"
 	"gatehouse/registry/index"
+	"gatehouse/registry/index/indextest"
 )
 
 // TestRemovedRepository: of a repository that is removed nothing is left by which distribution would know it, not even what the
@@ -37,8 +38,8 @@ func TestRemovedRepository(t *testing.T) {
 		t.Helper()
 		for i := range 20 {
 			layer, m := digest.FromString(fmt.Sprint("layer ", i)), digest.FromString(fmt.Sprint("manifest ", i))
-			ok(linkBlob(ctx, x, repo, layer, 5))
-			ok(putManifest(ctx, x, repo, index.Manifest{Digest: m, Blobs: []digest.Digest{layer}}, fmt.Sprint("v", i)))
+			ok(indextest.LinkBlob(ctx, x, repo, layer, 5))
+			ok(indextest.PutManifest(ctx, x, repo, index.Manifest{Digest: m, Blobs: []digest.Digest{layer}}, fmt.Sprint("v", i)))
 		}
 	}
 	push("a")

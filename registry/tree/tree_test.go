@@ -21,6 +21,7 @@ import (
 	"gatehouse/registry/driver/drivertest"
 	"gatehouse/registry/driver/inmemory"
 	"gatehouse/registry/index"
+	"gatehouse/registry/index/indextest"
 	"gatehouse/registry/index/kv/bolt"
 )
 
@@ -90,7 +91,7 @@ func TestRunEndsWithATrueTree(t *testing.T) {
 	broken := drivertest.NewFaults(memory, drivertest.Fault{Match: drivertest.On("WriteFile"), Skip: 100, Err: errors.New("disk is away")})
 	const count = eventsAtOnce + 100
 	for i := range count {
-		if err := linkBlob(t.Context(), x, "a", digest.FromString(strconv.Itoa(i)), 1); err != nil {
+		if err := indextest.LinkBlob(t.Context(), x, "a", digest.FromString(strconv.Itoa(i)), 1); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -136,17 +137,17 @@ func TestProjection(t *testing.T) {
 	check("nothing", nil, want)
 
 	want["a/_layers/"+sha+layer.Encoded()+"/link"] = string(layer)
-	check("link", linkBlob(ctx, x, "a", layer, 5), want)
+	check("link", indextest.LinkBlob(ctx, x, "a", layer, 5), want)
 
 	want["a/_manifests/revisions/"+sha+one.Encoded()+"/link"] = string(one)
 	want["a/_manifests/tags/v1/current/link"] = string(one)
 	want["a/_manifests/tags/v1/index/"+sha+one.Encoded()+"/link"] = string(one)
-	check("push", putManifest(ctx, x, "a", index.Manifest{Digest: one, Blobs: []digest.Digest{layer}}, "v1"), want)
+	check("push", indextest.PutManifest(ctx, x, "a", index.Manifest{Digest: one, Blobs: []digest.Digest{layer}}, "v1"), want)
 
 	want["a/_manifests/revisions/"+sha+two.Encoded()+"/link"] = string(two)
 	want["a/_manifests/tags/v1/current/link"] = string(two)
 	want["a/_manifests/tags/v1/index/"+sha+two.Encoded()+"/link"] = string(two)
-	check("retag", putManifest(ctx, x, "a", index.Manifest{Digest: two}, "v1"), want)
+	check("retag", indextest.PutManifest(ctx, x, "a", index.Manifest{Digest: two}, "v1"), want)
 
 	delete(want, "a/_manifests/revisions/"+sha+one.Encoded()+"/link")
 	check("delete a manifest", x.DeleteManifest(ctx, "a", one, ""), want)
@@ -158,26 +159,8 @@ func TestProjection(t *testing.T) {
 	check("delete a tag", x.DeleteTag(ctx, "a", "v1", ""), want)
 
 	// Events that come late or twice meet what has become of it: nothing is left of what came and went.
-	if err := putManifest(ctx, x, "b", index.Manifest{Digest: one}, "v1"); err != nil {
+	if err := indextest.PutManifest(ctx, x, "b", index.Manifest{Digest: one}, "v1"); err != nil {
 		t.Fatal(err)
 	}
 	check("pushed and deleted", x.DeleteManifest(ctx, "b", one, ""), want)
-}
-
-// linkBlob links a blob whose bytes nobody deletes.
-func linkBlob(ctx context.Context, x *index.Index, repo string, d digest.Digest, size int64) error {
-	ticket, err := x.Prepare(ctx, d)
-	if err != nil {
-		return err
-	}
-	return x.LinkBlob(ctx, ticket, repo, size)
-}
-
-// putManifest puts a manifest whose bytes nobody deletes.
-func putManifest(ctx context.Context, x *index.Index, repo string, m index.Manifest, tags ...string) error {
-	ticket, err := x.Prepare(ctx, m.Digest)
-	if err != nil {
-		return err
-	}
-	return x.PutManifest(ctx, ticket, repo, m, tags...)
 }
