@@ -109,6 +109,7 @@ type Report struct {
 	Bytes     int64         `json:"bytes"`     // of them
 	Waiting   int           `json:"waiting"`   // for the tree to follow
 	Strays    int           `json:"strays"`    // bytes that the index does not know
+	Spared    int           `json:"spared"`    // such bytes that a link of the tree leads to
 	Missing   int           `json:"missing"`   // bytes that the index knows and the store has not
 	Errors    int           `json:"errors"`
 }

@@ -35,7 +35,7 @@ func (c *Collector) FindStrays(ctx context.Context) ([]index.StoredBlob, error) 
 	return newRun(c, Request{}).compare(ctx, func(ctx context.Context) error { return ctx.Err() })
 }
 
-// compare goes through the store, as long as mayGoOn lets it.
+// compare goes through the store, as long as mayGoOn lets it, and returns the bytes that neither the index nor the tree knows.
 func (r *run) compare(ctx context.Context, mayGoOn func(context.Context) error) (strays []index.StoredBlob, err error) {
 	for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
 		listed := map[string]bool{}
@@ -64,7 +64,7 @@ func (r *run) compare(ctx context.Context, mayGoOn func(context.Context) error) 
 			return nil, fmt.Errorf("compare store and index: %w", err)
 		}
 	}
-	return strays, nil
+	return r.spare(ctx, strays)
 }
 
 // unlisted looks for what is missing below folders that are not there at all.

@@ -76,13 +76,15 @@ func manifestNeeded(r kv.Reader, repo string, m Manifest) (bool, error) {
 
 // settleLink sees to it that a link is in the queue exactly when nothing needs it.
 func (t *tx) settleLink(repo string, dgst digest.Digest) error {
-	found, err := has(t.w, key(kindLink, repo, string(dgst)))
-	if err != nil || !found { // what is removed leaves the queue itself
-		return err
-	}
 	needed, err := linkNeeded(t.w, repo, dgst)
 	if err != nil {
 		return err
+	}
+	if !needed {
+		found, err := has(t.w, key(kindLink, repo, string(dgst)))
+		if err != nil || !found { // what is removed leaves the queue itself
+			return err
+		}
 	}
 	return t.settle(Unreferenced, repo, dgst, needed)
 }

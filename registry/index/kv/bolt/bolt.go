@@ -37,6 +37,7 @@ var (
 	journalBucket = []byte("journal")
 	keyIdentity   = []byte("id")       // 8 random bytes that are in each record of the journals that belong to this file
 	keyComplete   = []byte("complete") // 8 bytes, big endian
+	keyFiles      = []byte("files")    // a byte with a bit for each file of the journal that there is; none: there is none
 )
 
 // maxBatch bounds how many transactions share a commit, so that none waits for a crowd behind it.
@@ -121,7 +122,7 @@ func openWith(path string, o options) (*DB, error) {
 // prepare makes the buckets of a new file, and takes up the journal.
 func (db *DB) prepare(path string) error {
 	var touched uint64
-	db.journal = &journal{path: path + "-journal-", open: db.options.open, folder: db.options.folder, limit: db.options.journal}
+	db.journal = &journal{path: path + "-journal-", open: db.options.open, folder: db.options.folder, mark: db.mark, limit: db.options.journal}
 	load := func(tx *bbolt.Tx) error {
 		b, j := tx.Bucket(bucket), tx.Bucket(journalBucket)
 		if b == nil || j == nil || len(j.Get(keyIdentity)) != 8 || len(j.Get(keyComplete)) != 8 {
@@ -130,6 +131,9 @@ func (db *DB) prepare(path string) error {
 		touched = b.Sequence()
 		db.journal.id = binary.BigEndian.Uint64(j.Get(keyIdentity))
 		db.complete = binary.BigEndian.Uint64(j.Get(keyComplete))
+		if files := j.Get(keyFiles); len(files) == 1 {
+			db.journal.marks = files[0]
+		}
 		return nil
 	}
 	err := db.bolt.View(load)
@@ -145,6 +149,11 @@ func (db *DB) prepare(path string) error {
 		return err
 	}
 	return db.recover(touched)
+}
+
+// mark writes down which files the journal has, so that one which goes missing is missed.
+func (db *DB) mark(files byte) error {
+	return db.bolt.Update(func(tx *bbolt.Tx) error { return tx.Bucket(journalBucket).Put(keyFiles, []byte{files}) })
 }
 
 var errIncomplete = errors.New("the buckets of the index are not there")
@@ -201,6 +210,9 @@ func (db *DB) Close() error {
 			err = db.drain()
 		}
 		db.journal.close() // all that it has was synced
+		if err == nil {
+			err = db.mark(0)
+		}
 		if err == nil {
 			db.journal.remove()
 		} else {

@@ -168,7 +168,7 @@ func TestJournalLost(t *testing.T) {
 		must(t, pairs{"key" + strconv.Itoa(i): strconv.Itoa(i)}.set(db))
 	}
 	must(t, db.Close())
-	if _, err := openWith(half, newDrive().options()); err == nil || !strings.Contains(err.Error(), "lacks record 1") {
+	if _, err := openWith(half, newDrive().options()); err == nil || !strings.Contains(err.Error(), "is missing or was cut short") {
 		t.Errorf("opened with half a checkpoint: %v", err)
 	}
 }

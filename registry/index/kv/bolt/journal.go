@@ -24,8 +24,10 @@ type journal struct {
 	path   string // of the files, without the number
 	open   func(path string, create bool) (file, error)
 	folder func(path string) error // makes the entries of a folder durable
+	mark   func(marks byte) error  // writes into bbolt which files there are, a bit for each
 	limit  int64                   // what a file should not be much larger than
 	id     uint64
+	marks  byte // what bbolt says of the files: one that it does not know may be missing
 
 	files  [2]segment
 	active int
@@ -128,7 +130,21 @@ func (j *journal) grow(i int, need int64) error {
 	if err != nil && full(err) && j.failed == nil {
 		err = j.fill(s, need)
 	}
+	if err == nil && j.marks&(1<<i) == 0 && j.mark(j.marks|1<<i) == nil { // without space the next growth marks it
+		j.marks |= 1 << i
+	}
 	return err
+}
+
+// whole returns an error when a file that bbolt knows is missing, or shorter than it can be: it had what was acknowledged.
+func (j *journal) whole() error {
+	for i := range j.files {
+		if s := &j.files[i]; j.marks&(1<<i) != 0 && (s.size == 0 || s.size%pageBytes != 0) {
+			return fmt.Errorf("the journal %s is missing or was cut short, and with it what was acknowledged last. Put it back; or restore index and journals together "+
+				"from a backup; or move them all away, and the index is made anew from the tree, without the history of tags", j.name(i))
+		}
+	}
+	return nil
 }
 
 // create opens file i, and makes it when it is not there.
@@ -184,10 +200,11 @@ func (j *journal) cut(s *segment, err error) error {
 	if !full(err) {
 		return j.fail(err)
 	}
-	if err := s.file.Truncate(s.end); err != nil {
+	keep := max(s.end, pageBytes) // an empty file would seem to have lost something
+	if err := s.file.Truncate(keep); err != nil {
 		return j.fail(err)
 	}
-	s.size = s.end
+	s.size = keep
 	return noSpace(err)
 }
 

@@ -34,6 +34,9 @@ func (db *DB) recover(touched uint64) error {
 	if err := j.load(); err != nil {
 		return err
 	}
+	if err := j.whole(); err != nil {
+		return err
+	}
 	found, err := j.scan(db.complete)
 	if err != nil {
 		return fmt.Errorf("read the journal of the index: %w", err)

@@ -1,0 +1,96 @@
+package gc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+
+	"gatehouse/registry/index"
+	"gatehouse/registry/manifest"
+	"gatehouse/registry/tree"
+)
+
+// spare takes out of strays those that a link of the tree leads to, and returns the others. The tree follows the index, so such
+// a link says that the index has lost the name, or never had it: it was put back from a backup, or distribution wrote to the
+// tree meanwhile. Their bytes are never deleted. It goes through all links, so it is for when there are strays at all.
+func (r *run) spare(ctx context.Context, strays []index.StoredBlob) ([]index.StoredBlob, error) {
+	if len(strays) == 0 {
+		return nil, nil
+	}
+	unlinked := make(map[digest.Digest]bool, len(strays))
+	for _, s := range strays {
+		unlinked[s.Digest] = true
+	}
+	if err := r.followLinks(ctx, tree.Repositories, unlinked); err != nil {
+		return nil, fmt.Errorf("look for links to bytes that the index does not know: %w", err)
+	}
+	left := slices.DeleteFunc(slices.Clone(strays), func(s index.StoredBlob) bool { return !unlinked[s.Digest] })
+	if r.Spared = len(strays) - len(left); r.Spared > 0 {
+		r.Log.WarnContext(ctx, "the tree leads to bytes that the index does not know; they are spared: stop the server, and gatehouse adopt --again takes over what the tree says",
+			"cycle", r.Number, "blobs", r.Spared)
+	}
+	return left, nil
+}
+
+// followLinks goes through the repositories below a folder and marks what their links lead to as linked.
+func (r *run) followLinks(ctx context.Context, folder string, unlinked map[digest.Digest]bool) error {
+	for e, err := range r.Driver.List(ctx, folder) {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return err
+		case !e.Dir:
+		case e.Name == "_layers":
+			err = r.linksBelow(ctx, path.Join(folder, e.Name), unlinked)
+		case e.Name == "_manifests":
+			err = r.linksBelow(ctx, path.Join(folder, e.Name, "revisions"), unlinked)
+		case !strings.HasPrefix(e.Name, "_"):
+			err = r.followLinks(ctx, path.Join(folder, e.Name), unlinked)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// linksBelow marks what the links in a folder are named after, readable or not, and what those of another digest than sha256
+// hold: distribution keeps the bytes under that.
+func (r *run) linksBelow(ctx context.Context, folder string, unlinked map[digest.Digest]bool) error {
+	for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
+		at := path.Join(folder, string(algorithm))
+		for e, err := range r.Driver.List(ctx, at) {
+			if errors.Is(err, fs.ErrNotExist) {
+				break
+			}
+			if err != nil {
+				return err
+			}
+			d, err := manifest.ParseDigest(string(algorithm) + ":" + e.Name)
+			if err != nil {
+				continue
+			}
+			if _, stray := unlinked[d]; stray {
+				unlinked[d] = false
+			}
+			if algorithm == digest.SHA256 {
+				continue
+			}
+			b, err := r.Driver.ReadFile(ctx, path.Join(at, e.Name, "link"), 1024)
+			if err != nil {
+				continue // what cannot be read leads nowhere else
+			}
+			if d := digest.Digest(strings.TrimSpace(string(b))); unlinked[d] {
+				unlinked[d] = false
+			}
+		}
+	}
+	return nil
+}
