@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+
+	"gatehouse/registry/index"
 )
 
 // getBlob serves a blob, or the range of it that was asked for: one look at the index, one opening of the file, no lock. Or it
@@ -33,7 +35,7 @@ func (g *Registry) getBlob(w http.ResponseWriter, c *call) error {
 		return g.getSmall(w, c, stored, size)
 	}
 	f, err := g.Store.Open(c.Context(), stored, size)
-	if err != nil {
+	if err := g.missing.found(err, stored, c.digest); err != nil {
 		return err
 	}
 	defer f.Close()
@@ -47,7 +49,7 @@ const maxSmall = 16 << 10
 // getSmall is the end of getBlob for a small blob, whose bytes are checked when they are read for the first time.
 func (g *Registry) getSmall(w http.ResponseWriter, c *call, stored digest.Digest, size int64) error {
 	b, err := g.blobs.read(c.Context(), g.Store, stored, size)
-	if err != nil {
+	if err := g.missing.found(err, stored, c.digest); err != nil {
 		return err
 	}
 	return serveBytes(w, c, bytes.NewReader(b), size)
@@ -80,6 +82,9 @@ func (g *Registry) headBlob(w http.ResponseWriter, c *call) error {
 	size, err := g.Index.Promise(c.Context(), c.name, c.digest)
 	if err != nil {
 		return err
+	}
+	if g.missing.has(c.digest) {
+		return index.ErrBlobUnknown
 	}
 	blobHeader(w.Header(), c.digest)
 	if matches(c.Header.Get("If-None-Match"), c.digest) {

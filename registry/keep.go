@@ -59,6 +59,7 @@ func (g *Registry) keepBlob(ctx context.Context, repo string, u *store.Upload, d
 	if err := u.Commit(ctx, d); err != nil {
 		return err
 	}
+	_ = g.missing.found(nil, d)
 	err = g.Index.LinkBlob(ctx, ticket, repo, size)
 	if !errors.Is(err, index.ErrCollected) {
 		return err
@@ -76,7 +77,7 @@ func (g *Registry) keepBlob(ctx context.Context, repo string, u *store.Upload, d
 
 // keepManifest makes a manifest durable, then visible.
 func (g *Registry) keepManifest(ctx context.Context, repo string, m index.Manifest, body []byte, tags []string) error {
-	if err := g.Index.Complete(ctx, repo, m); err != nil {
+	if err := g.complete(ctx, repo, m); err != nil {
 		return err
 	}
 	for range maxAttempts {
@@ -84,7 +85,7 @@ func (g *Registry) keepManifest(ctx context.Context, repo string, m index.Manife
 		if err != nil {
 			return err
 		}
-		if err := g.Store.Write(ctx, m.Digest, body, ticket.Stored); err != nil {
+		if err := g.missing.found(g.Store.Write(ctx, m.Digest, body, ticket.Stored), m.Digest); err != nil {
 			return err
 		}
 		if err = g.Index.PutManifest(ctx, ticket, repo, m, tags...); !errors.Is(err, index.ErrCollected) {

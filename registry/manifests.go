@@ -21,6 +21,9 @@ func (g *Registry) getManifest(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
+	if c.Method == http.MethodHead && g.missing.has(m.Digest) {
+		return index.ErrManifestUnknown
+	}
 	h := w.Header()
 	h.Set("Docker-Content-Digest", string(m.Digest))
 	h.Set("Etag", `"`+string(m.Digest)+`"`)
@@ -35,7 +38,7 @@ func (g *Registry) getManifest(w http.ResponseWriter, c *call) error {
 		return nil
 	}
 	b, err := g.manifests.read(c.Context(), g.Store, m.Digest, m.Size)
-	if err != nil {
+	if err := g.missing.found(err, m.Digest); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusOK)

@@ -57,6 +57,7 @@ type Registry struct {
 	Options
 	manifests *cache // of the bytes of manifests
 	blobs     *cache // of small blobs
+	missing   missing
 }
 
 // New returns a registry over what the options name.

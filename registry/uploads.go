@@ -76,6 +76,9 @@ func (g *Registry) mount(w http.ResponseWriter, c *call, mount, from string) (do
 	if err != nil {
 		return false, err
 	}
+	if g.missing.has(d) {
+		return false, nil
+	}
 	sources := []string{from}
 	if from == "" {
 		if sources, err = g.sources(c, d); err != nil {

@@ -63,6 +63,11 @@ func (c *check) blob(ctx context.Context, b index.StoredBlob) error {
 			return nil
 		}
 	}
+	if errors.Is(err, fs.ErrNotExist) {
+		if held, err := c.Index.Held(ctx, b.Digest); err != nil || !held { // the collector finds that they are gone
+			return err
+		}
+	}
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()

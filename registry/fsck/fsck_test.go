@@ -136,6 +136,18 @@ func TestDefects(t *testing.T) {
 				return []string{"no bytes: " + tree.Blob(b.layer), "no bytes: " + tree.Layer("a", b.layer), "incomplete: " + tree.Revision("a", b.manifest)}
 			},
 		},
+		"no bytes, and none needed": { // registry 3.1.2 collected them; then the tree was adopted again
+			func(b *bench) {
+				d := digest.FromString("let go of")
+				ok(b.t, indextest.LinkBlob(b.t.Context(), b.index, "a", d, 9))
+				ok(b.t, b.index.UnlinkBlob(b.t.Context(), "a", d))
+				events, err := b.index.Events(b.t.Context(), 10)
+				ok(b.t, err)
+				ok(b.t, b.index.Done(b.t.Context(), events))
+			},
+			func(*bench) []string { return nil },
+			func(*bench) []string { return nil },
+		},
 		"wrong size": {
 			func(b *bench) { b.file(tree.Blob(b.layer), "longer layer") },
 			func(b *bench) []string {

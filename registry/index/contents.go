@@ -72,6 +72,16 @@ func (x *Index) Blobs(ctx context.Context, last digest.Digest, n int) (blobs []S
 	return blobs, err
 }
 
+// Held reports whether a repository needs bytes.
+func (x *Index) Held(ctx context.Context, dgst digest.Digest) (held bool, err error) {
+	err = x.db.View(ctx, func(r kv.Reader) error {
+		holder, err := anyBelow(r, key(kindHolder, string(dgst), ""))
+		held = holder != nil
+		return err
+	})
+	return held, err
+}
+
 // Stored reports whether the index knows of bytes that the store has, or is deleting.
 func (x *Index) Stored(ctx context.Context, dgst digest.Digest) (stored bool, err error) {
 	err = x.db.View(ctx, func(r kv.Reader) error {

@@ -26,25 +26,39 @@ func (d *Driver) writeFile(ctx context.Context, name string, data []byte, syncDa
 	if err := d.checkLost(dir); err != nil {
 		return fmt.Errorf("write: %w", err)
 	}
+	var folder *os.File
+	err := fs.ErrNotExist
+	for i := 0; i < tries && errors.Is(err, fs.ErrNotExist); i++ { // a Delete can take the folder away in between
+		folder, err = d.replace(dir, base, data, syncData)
+	}
+	if err != nil {
+		return known(err)
+	}
+	defer folder.Close()
+	return syncNames(folder, dir)
+}
+
+// replace makes base in the folder dir a file of data, in one step but not durable. It returns the folder.
+func (d *Driver) replace(dir, base string, data []byte, sync func(*os.File) error) (*os.File, error) {
 	temp := driver.TempName(base)
 	f, err := d.create(path.Join(dir, temp), os.O_WRONLY|os.O_CREATE|os.O_EXCL)
 	if err != nil {
-		return known(err)
+		return nil, err
 	}
 	folder, err := d.root.Open(dir)
 	if err != nil {
 		f.Close()
-		return known(err)
+		return nil, err
 	}
-	defer folder.Close()
-	if err = fill(f, data, syncData); err == nil {
-		err = known(rename(folder, temp, folder, base))
+	if err = fill(f, data, sync); err == nil {
+		err = rename(folder, temp, folder, base)
 	}
 	if err != nil {
 		d.root.Remove(path.Join(dir, temp))
-		return err
+		folder.Close()
+		return nil, err
 	}
-	return syncNames(folder, dir)
+	return folder, nil
 }
 
 // fill writes data to a new file, and closes it.

@@ -104,6 +104,16 @@ func (d *Driver) removeEmpty(dir string) {
 	unlink(above, path.Base(dir), unix.AT_REMOVEDIR)
 }
 
+// removeAll removes a folder and what is in it, also what others put there meanwhile.
+func (d *Driver) removeAll(name string) (err error) {
+	for range tries {
+		if err = d.root.RemoveAll(name); !errors.Is(err, unix.ENOTEMPTY) {
+			break
+		}
+	}
+	return err
+}
+
 // Delete is driver.Driver's.
 func (d *Driver) Delete(ctx context.Context, name string) error {
 	if err := driver.Check(ctx, "delete", name); err != nil {
@@ -118,7 +128,7 @@ func (d *Driver) Delete(ctx context.Context, name string) error {
 	if err := unlink(folder, path.Base(name), 0); err != nil {
 		err = &fs.PathError{Op: "delete", Path: name, Err: err}
 		if info, e := d.root.Lstat(name); e == nil && info.IsDir() {
-			err = d.root.RemoveAll(name)
+			err = d.removeAll(name)
 		}
 		if err != nil {
 			return known(err)
