@@ -140,12 +140,15 @@ func (g *Registry) mayPull(c *call, name string) bool {
 
 // getUpload says how far an upload is.
 func (g *Registry) getUpload(w http.ResponseWriter, c *call) error {
-	u, err := g.upload(c)
+	algorithm, err := g.mayUpload(c)
 	if err != nil {
 		return err
 	}
-	defer u.Release()
-	g.uploadHeader(w.Header(), c, c.upload, u.Size())
+	size, err := g.Store.Status(c.Context(), c.name, c.upload, algorithm)
+	if err != nil {
+		return err
+	}
+	g.uploadHeader(w.Header(), c, c.upload, size)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -187,17 +190,23 @@ func (g *Registry) deleteUpload(w http.ResponseWriter, c *call) error {
 	return nil
 }
 
-// upload returns the session that a request is about, which is the account's own: the URL carries proof.
+// upload returns the session that a request is about.
 func (g *Registry) upload(c *call) (*store.Upload, error) {
-	state, err := base64.RawURLEncoding.DecodeString(c.URL.Query().Get("_state"))
-	if err != nil || !hmac.Equal(state, g.uploadState(c, c.upload)) {
-		return nil, problem(codeUploadUnknown, "use the Location of the answer before, with its query")
-	}
-	algorithm, err := c.algorithm()
+	algorithm, err := g.mayUpload(c)
 	if err != nil {
 		return nil, err
 	}
 	return g.Store.Upload(c.Context(), c.name, c.upload, algorithm)
+}
+
+// mayUpload checks that the upload which a request is about is the account's own, of which the URL carries proof, and returns
+// what its digest will be of.
+func (g *Registry) mayUpload(c *call) (digest.Algorithm, error) {
+	state, err := base64.RawURLEncoding.DecodeString(c.URL.Query().Get("_state"))
+	if err != nil || !hmac.Equal(state, g.uploadState(c, c.upload)) {
+		return "", problem(codeUploadUnknown, "use the Location of the answer before, with its query")
+	}
+	return c.algorithm()
 }
 
 // uploadState authenticates the URL of an upload for its repository and account.

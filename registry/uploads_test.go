@@ -196,12 +196,14 @@ func TestBrokenOffUpload(t *testing.T) {
 func TestTwoWritersOfOneUpload(t *testing.T) {
 	h := newHarness(t, nil)
 	location := h.begin("a")
+	location = h.want(h.do("PATCH", location, strings.NewReader("he")), 202).Header.Get("Location")
 	r, w := io.Pipe()
 	var first sync.WaitGroup
 	first.Go(func() { h.want(h.do("PATCH", location, r), 202) })
-	if _, err := w.Write([]byte("hel")); err != nil { // read, so the first request has the session
+	if _, err := w.Write([]byte("l")); err != nil { // read, so the first request has the session
 		t.Fatal(err)
 	}
+	h.wantHeader(h.want(h.do("GET", location, nil), 204), "Range", "0-1") // whoever lost the connection may ask how far it came
 	h.want(h.do("PATCH", location, strings.NewReader("xxx")), 416, codeRangeInvalid)
 	h.want(h.finish(location, "xxx", "helxxx"), 416, codeRangeInvalid)
 	_, _ = w.Write([]byte("lo"))

@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -46,7 +47,8 @@ type session struct {
 	expected  digest.Digest // what the request says that the upload becomes, or ""
 	placed    bool          // writer is a Placer's, for expected
 
-	touched time.Time // guarded by Store.mu
+	before  atomic.Int64 // size when the request that works on it began, for others that ask meanwhile
+	touched time.Time    // guarded by Store.mu
 }
 
 const (
@@ -90,7 +92,21 @@ func (s *Store) Upload(ctx context.Context, repo, id string, algorithm digest.Al
 		u.mu.Unlock()
 		return nil, err
 	}
+	u.before.Store(u.size)
 	return u, nil
+}
+
+// Status returns how many bytes an upload has; while a request works on it, how many it had before that. Errors are Upload's.
+func (s *Store) Status(ctx context.Context, repo, id string, algorithm digest.Algorithm) (size int64, err error) {
+	u, err := s.Upload(ctx, repo, id, algorithm)
+	if errors.Is(err, ErrUploadBusy) {
+		return s.session(repo, id).before.Load(), nil
+	}
+	if err != nil {
+		return 0, err
+	}
+	defer u.Release()
+	return u.Size(), nil
 }
 
 // session returns the session of an id, and now and then lets go of those that rest.
