@@ -36,7 +36,7 @@ var (
 // the other is is an error, of no particular kind.
 //
 // All methods may be called at once from many goroutines, on the same paths too. What the caller prevents is two Writers of
-// one file at a time, and deleting a folder while something is written, appended or moved below it.
+// one file at a time, and deleting a folder while something is appended below it.
 //
 // ctx is looked at when a method begins, and by List at each entry. A step that has begun is carried out, and what a method
 // returned (File, Writer) lives on when ctx is done.
@@ -74,7 +74,7 @@ type Driver interface {
 	Move(ctx context.Context, from, to string) error
 
 	// Delete removes a file, or a folder and everything below it. Missing is fs.ErrNotExist. Deleting a folder is not one step:
-	// an error can leave a part of it.
+	// an error can leave a part of it, and what is written or moved to below it meanwhile goes with it or stays, whole.
 	Delete(ctx context.Context, path string) error
 
 	// List yields what is directly below a folder, in ascending byte order of the names. An entry that comes or goes meanwhile

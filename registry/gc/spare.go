@@ -11,6 +11,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"gatehouse/registry/driver"
 	"gatehouse/registry/index"
 	"gatehouse/registry/manifest"
 	"gatehouse/registry/tree"
@@ -61,8 +62,7 @@ func (r *run) followLinks(ctx context.Context, folder string, unlinked map[diges
 	return nil
 }
 
-// linksBelow marks what the links in a folder are named after, readable or not, and what those of another digest than sha256
-// hold: distribution keeps the bytes under that.
+// linksBelow marks what the links in a folder lead to.
 func (r *run) linksBelow(ctx context.Context, folder string, unlinked map[digest.Digest]bool) error {
 	for _, algorithm := range []digest.Algorithm{digest.SHA256, digest.SHA512} {
 		at := path.Join(folder, string(algorithm))
@@ -77,20 +77,43 @@ func (r *run) linksBelow(ctx context.Context, folder string, unlinked map[digest
 			if err != nil {
 				continue
 			}
-			if _, stray := unlinked[d]; stray {
-				unlinked[d] = false
-			}
-			if algorithm == digest.SHA256 {
-				continue
-			}
-			b, err := r.Driver.ReadFile(ctx, path.Join(at, e.Name, "link"), 1024)
-			if err != nil {
-				continue // what cannot be read leads nowhere else
-			}
-			if d := digest.Digest(strings.TrimSpace(string(b))); unlinked[d] {
-				unlinked[d] = false
+			if err := r.followLink(ctx, path.Join(at, e.Name, "link"), d, unlinked); err != nil {
+				return err
 			}
 		}
 	}
 	return nil
+}
+
+// followLink marks the digest that a link is named after, whatever it holds, and for another one than sha256 what it holds:
+// distribution keeps the bytes under that. A folder without a link is what distribution leaves when it deletes one.
+func (r *run) followLink(ctx context.Context, link string, d digest.Digest, unlinked map[digest.Digest]bool) error {
+	if d.Algorithm() == digest.SHA256 {
+		if !unlinked[d] {
+			return nil
+		}
+		_, err := r.Driver.Stat(ctx, link)
+		if err == nil {
+			unlinked[d] = false
+		}
+		return absent(err)
+	}
+	b, err := r.Driver.ReadFile(ctx, link, 1024)
+	if err != nil && !errors.Is(err, driver.ErrTooLarge) {
+		return absent(err)
+	}
+	for _, d := range []digest.Digest{d, digest.Digest(strings.TrimSpace(string(b)))} {
+		if unlinked[d] {
+			unlinked[d] = false
+		}
+	}
+	return nil
+}
+
+// absent makes nothing of an error that says that a file is not there.
+func absent(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }

@@ -19,7 +19,7 @@ func TestSpare(t *testing.T) {
 	b.drain()
 	linked, long, revision, loose := b.stray("linked"), b.stray("long"), b.stray("revision"), b.stray("loose")
 	for path, content := range map[string]digest.Digest{
-		tree.Layer("a", linked): "", // cut short by a crash
+		tree.Layer("a", linked):                                   "", // cut short by a crash
 		tree.Layer("deep/in/b", digest.SHA512.FromString("long")): long,
 		tree.Revision("a", revision):                              revision,
 	} {

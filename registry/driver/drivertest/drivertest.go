@@ -44,6 +44,7 @@ func Run(t *testing.T, open func(t *testing.T) driver.Driver) {
 		"folders that empty and fill":     emptyAndFill,
 		"delete":                          deletes,
 		"delete only what is named":       deleteNamed,
+		"delete what others put there":    deleteAtOnce,
 		"list":                            list,
 		"list in order":                   listInOrder,
 		"list of a folder under change":   listChanging,

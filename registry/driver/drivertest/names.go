@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -193,6 +194,42 @@ func emptyAndFill(t *testing.T, d driver.Driver) {
 	for _, name := range Files(t, d) {
 		holds(t, d, name, "content")
 	}
+}
+
+// deleteAtOnce has a folder deleted while others write and move to a file in it, as the collector and those who push again do.
+func deleteAtOnce(t *testing.T, d driver.Driver) {
+	const file = "blobs/ab/abcd/data"
+	must(t, atOnce(6, func(i int) error {
+		for round := range 30 {
+			var err error
+			switch from := fmt.Sprint("uploads/", i, "/data"); i % 3 {
+			case 0:
+				if err = d.Delete(t.Context(), path.Dir(file)); errors.Is(err, fs.ErrNotExist) {
+					err = nil
+				}
+			case 1:
+				err = d.WriteFile(t.Context(), file, []byte("content"))
+			case 2:
+				if err = upload(t.Context(), d, from, "content"); err == nil {
+					err = d.Move(t.Context(), from, file)
+				}
+			}
+			if err != nil && !errors.Is(err, driver.ErrUnavailable) { // a server may not be up to this
+				return fmt.Errorf("round %d: %w", round, err)
+			}
+		}
+		return nil
+	}))
+	for _, name := range Files(t, d) {
+		if name != file {
+			t.Errorf("%s is left", name)
+		}
+		holds(t, d, name, "content")
+	}
+	put(t, d, file+"=content")
+	holds(t, d, file, "content")
+	must(t, d.Delete(t.Context(), path.Dir(file)))
+	missing(t, d, file)
 }
 
 func deletes(t *testing.T, d driver.Driver) {
