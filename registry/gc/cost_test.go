@@ -124,7 +124,7 @@ func (w *warehouse) records() (n int) {
 // the index to read.
 func TestCost(t *testing.T) {
 	var before int
-	for _, images := range []int{1000, 35_000} {
+	for _, images := range []int{1000, 35_000 / stride} {
 		w := newWarehouse(t, images)
 		records := w.records()
 		for i := range 100 {
@@ -139,7 +139,7 @@ func TestCost(t *testing.T) {
 		}
 		blobs := images*3 + images/imagesOfRepository*(layersOfImage-1)
 		t.Logf("%d blobs, %d records: %d read, %d written in %d transactions", blobs, records, w.reads, w.db.puts, w.db.updates)
-		if before > 0 && (w.reads > before*11/10 || w.reads > records/100) {
+		if before > 0 && (w.reads > before*11/10 || w.reads > records/100 && stride == 1) {
 			t.Errorf("%d records were read where little is stored, %d of %d where much is", before, w.reads, records)
 		}
 		before = w.reads
