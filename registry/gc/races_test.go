@@ -1,6 +1,7 @@
 package gc_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"gatehouse/registry/gc"
 	"gatehouse/registry/index"
 	"gatehouse/registry/index/kv"
+	"gatehouse/registry/tree"
 	"gatehouse/testbench"
 )
 
@@ -157,31 +159,12 @@ func TestPushingAndDeletingAtOnce(t *testing.T) {
 	b := prepareBench(t, folder(t))
 	b.policy = index.Policy{Grace: time.Hour, Untagged: 0} // a promise lasts, all else goes at once
 	b.open()
-	cycles := *b
-	cycles.gc = gc.New(gc.Options{
-		Index: b.index, Store: b.store, Driver: b.driver, Policy: index.Policy{}, Now: b.clock.now, Log: discard,
-	})
 	const clients, rounds = 4, 40
 	var acting, collecting sync.WaitGroup
-	stop, deleted := make(chan struct{}), 0
-	var n atomic.Int32 // cycles that ended
-	collecting.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			cycles.drain()
-			r, err := cycles.gc.Cycle(t.Context(), gc.Request{})
-			if err != nil || r.Errors > 0 {
-				t.Errorf("%+v, %v", r, err)
-				return
-			}
-			deleted += r.Deleted
-			n.Add(1)
-		}
-	})
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var cycles, deleted atomic.Int32
+	collecting.Go(func() { b.keepCollecting(ctx, &cycles, &deleted) })
 	for i := range clients {
 		acting.Go(func() {
 			c := *b
@@ -196,21 +179,15 @@ func TestPushingAndDeletingAtOnce(t *testing.T) {
 				}
 				c.untag(repo, tag)
 				if round%4 > i { // some push again at once, others when it is being collected
-					seen := n.Load()
-					testbench.Eventually(t, time.Minute, "another cycle", func() error {
-						if n.Load() < seen+int32(i) {
-							return errors.New("not yet")
-						}
-						return nil
-					})
+					awaitCycles(t, &cycles, int32(i))
 				}
 			}
 		})
 	}
 	acting.Wait()
-	close(stop)
-	if collecting.Wait(); deleted < rounds {
-		t.Errorf("only %d blobs were deleted: this is no race", deleted)
+	stop()
+	if collecting.Wait(); deleted.Load() < rounds {
+		t.Errorf("only %d blobs were deleted: this is no race", deleted.Load())
 	}
 	for i := range clients {
 		b.acked[fmt.Sprint("r", i%2, ":t", i)] = digest.FromString(imageOf(configContent, layerContent, fmt.Sprint("layer ", (rounds-1)%3)))
@@ -218,6 +195,33 @@ func TestPushingAndDeletingAtOnce(t *testing.T) {
 	b.drain()
 	b.check()
 	b.rest()
+}
+
+// keepCollecting runs cycles without any grace until ctx is done, and counts them and what they delete.
+func (b *bench) keepCollecting(ctx context.Context, cycles, deleted *atomic.Int32) {
+	projector := tree.NewProjector(b.index, b.driver, discard)
+	collector := gc.New(gc.Options{Index: b.index, Store: b.store, Driver: b.driver, Now: b.clock.now, Log: discard})
+	for ctx.Err() == nil {
+		err := projector.Drain(b.Context())
+		r, cycle := collector.Cycle(b.Context(), gc.Request{})
+		if err := errors.Join(err, cycle); err != nil || r.Errors > 0 {
+			b.Errorf("%+v, %v", r, err)
+			return
+		}
+		deleted.Add(int32(r.Deleted))
+		cycles.Add(1)
+	}
+}
+
+// awaitCycles waits until so many more cycles have ended.
+func awaitCycles(t testing.TB, cycles *atomic.Int32, n int32) {
+	n += cycles.Load()
+	testbench.Eventually(t, time.Minute, "another cycle", func() error {
+		if cycles.Load() < n {
+			return errors.New("not yet")
+		}
+		return nil
+	})
 }
 
 // keepPushing pushes until it succeeds: without grace, the collector may take what was uploaded before the manifest is there.
