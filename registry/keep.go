@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -46,6 +47,7 @@ func (g *Registry) prepare(ctx context.Context, d digest.Digest) (index.Ticket, 
 
 // keepBlob makes a blob of an upload: durable, then named in the repository.
 func (g *Registry) keepBlob(ctx context.Context, repo string, u *store.Upload, d digest.Digest) error {
+	defer g.pushing.begin(d)()
 	ticket, err := g.prepare(ctx, d)
 	if err != nil {
 		return err
@@ -80,6 +82,7 @@ func (g *Registry) keepManifest(ctx context.Context, repo string, m index.Manife
 	if err := g.complete(ctx, repo, m); err != nil {
 		return err
 	}
+	defer g.pushing.begin(m.Digest)()
 	for range maxAttempts {
 		ticket, err := g.prepare(ctx, m.Digest)
 		if err != nil {
@@ -93,4 +96,35 @@ func (g *Registry) keepManifest(ctx context.Context, repo string, m index.Manife
 		}
 	}
 	return index.ErrCollected
+}
+
+// pushing counts the pushes of digests that are under way: from leave to write the bytes until they have a name.
+type pushing struct {
+	mu sync.Mutex
+	n  map[digest.Digest]int // guarded by mu
+}
+
+// begin counts a push until the function that it returns is called.
+func (p *pushing) begin(d digest.Digest) (end func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.n == nil {
+		p.n = map[digest.Digest]int{}
+	}
+	p.n[d]++
+	return func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.n[d]--; p.n[d] == 0 {
+			delete(p.n, d)
+		}
+	}
+}
+
+// Pushing reports whether a push of a digest is under way. The collector lets its bytes wait, so that none has to be sent again
+// but where the two meet within a moment.
+func (g *Registry) Pushing(d digest.Digest) bool {
+	g.pushing.mu.Lock()
+	defer g.pushing.mu.Unlock()
+	return g.pushing.n[d] > 0
 }

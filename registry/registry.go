@@ -58,6 +58,7 @@ type Registry struct {
 	manifests *cache // of the bytes of manifests
 	blobs     *cache // of small blobs
 	missing   missing
+	pushing   pushing
 }
 
 // New returns a registry over what the options name.

@@ -123,6 +123,8 @@ func newServer(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *s
 		return nil, err
 	}
 	s.gc = newCollector(cfg, s.storage, s.readOnly.Enabled, log)
+	s.gc.Pushing = s.registry.Pushing
+	s.index.Resumed()
 	if s.gc.Metrics, err = gc.NewMetrics(s.metrics, s.index); err != nil {
 		return nil, err
 	}

@@ -163,6 +163,12 @@ type (
 		Sync(ctx context.Context) error
 	}
 
+	// Remover is a Driver that makes many deletions durable at the price of a few.
+	Remover interface {
+		// DeleteAll is Delete for each of paths. It returns what became of each, in their order.
+		DeleteAll(ctx context.Context, paths []string) []error
+	}
+
 	// Eraser is a Driver whose backend may carry out a deletion after the answer to it was given up, and whose Delete asks again
 	// then.
 	Eraser interface {

@@ -126,20 +126,20 @@ func TestBreakerMissing(t *testing.T) {
 
 // TestCrashIsNoWrongStore: what a crash interrupted after the bytes were deleted is gone by our own doing.
 func TestCrashIsNoWrongStore(t *testing.T) {
-	b := condemned(t, 60, nil)
+	b := condemned(t, gc.Batch, nil)
 	b.db.fail(func(_ context.Context, op string) error {
-		if op == "Update" && b.marked() == 60 {
+		if op == "Update" && b.marked() == gc.Batch {
 			return errStruck
 		}
 		return nil
 	})
 	_, err := b.gc.Cycle(t.Context(), gc.Request{})
 	wantErr(t, err, errStruck)
-	if n := b.marked(); n != 60 || len(b.stored()) != 3 {
+	if n := b.marked(); n != gc.Batch || len(b.stored()) != 3 {
 		t.Fatalf("%d are marked, stored are %v", n, b.stored())
 	}
 	b.reopen()
-	if r := b.cycle(); r.Deleted != 60 {
+	if r := b.cycle(); r.Deleted != gc.Batch {
 		t.Errorf("%+v", r)
 	}
 }
@@ -169,7 +169,7 @@ func TestPause(t *testing.T) {
 	})
 	r, err := b.gc.Cycle(t.Context(), gc.Request{})
 	wantErr(t, err, gc.ErrPaused)
-	if r.Deleted == 0 || r.Deleted > 100 {
+	if r.Deleted == 0 || r.Deleted > gc.Batch {
 		t.Errorf("the pause began after the step: %+v", r)
 	}
 	b.works()
@@ -182,7 +182,7 @@ func TestPause(t *testing.T) {
 		t.Errorf("%+v, %v", s, err)
 	}
 	ok(t, b.gc.Resume(t.Context()))
-	if r := b.cycle(); r.Deleted != 250-100 {
+	if r := b.cycle(); r.Deleted != 250-gc.Batch {
 		t.Errorf("%+v", r)
 	}
 }
@@ -201,7 +201,7 @@ func TestPauseWhileResuming(t *testing.T) {
 	})
 	r, err := b.gc.Cycle(t.Context(), gc.Request{})
 	wantErr(t, err, gc.ErrPaused)
-	if r.Deleted == 0 || r.Deleted > 100 {
+	if r.Deleted == 0 || r.Deleted > gc.Batch {
 		t.Errorf("the pause began after the step: %+v", r)
 	}
 	b.works()
@@ -210,8 +210,8 @@ func TestPauseWhileResuming(t *testing.T) {
 
 // TestRate: with a rate, no more is marked at a time than is deleted in a second: a push of it waits for that.
 func TestRate(t *testing.T) {
-	const rate = 40
-	b := condemned(t, 100, func(o *gc.Options) { o.Rate = rate })
+	const rate, blobs = 20, 30
+	b := condemned(t, blobs, func(o *gc.Options) { o.Rate = rate })
 	most := 0
 	b.atEachOperation(func(op drivertest.Op) {
 		if op.Name == "Delete" {
@@ -221,7 +221,7 @@ func TestRate(t *testing.T) {
 			mu.Unlock()
 		}
 	})
-	if r, err := b.gc.Cycle(t.Context(), gc.Request{}); err != nil || r.Deleted != 100 {
+	if r, err := b.gc.Cycle(t.Context(), gc.Request{}); err != nil || r.Deleted != blobs {
 		t.Errorf("%+v, %v", r, err)
 	}
 	if most > rate {
@@ -317,7 +317,7 @@ func TestReadOnly(t *testing.T) {
 	})
 	r, err := b.gc.Cycle(t.Context(), gc.Request{})
 	wantErr(t, err, gc.ErrReadOnly)
-	if r.Deleted != 100 {
+	if r.Deleted != gc.Batch {
 		t.Errorf("%+v", r)
 	}
 	b.works()

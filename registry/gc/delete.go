@@ -58,25 +58,8 @@ func (r *run) delete(ctx context.Context, marked []index.Outcome) error {
 	if len(marked) == 0 {
 		return nil
 	}
-	var mu sync.Mutex
-	var done []index.Outcome
-	workers := errgroup.Group{}
-	workers.SetLimit(deletesAtOnce)
-	for _, o := range marked {
-		if err := r.pace(ctx); err != nil {
-			break // what is marked and not deleted is resumed
-		}
-		workers.Go(func() error {
-			err := r.Store.Delete(context.WithoutCancel(ctx), o.Digest) // a step that has begun is ended
-			mu.Lock()
-			defer mu.Unlock()
-			if r.deleted(ctx, o, err) {
-				done = append(done, o)
-			}
-			return nil
-		})
-	}
-	if err := workers.Wait(); err != nil {
+	done, err := r.remove(ctx, marked)
+	if err != nil {
 		return err
 	}
 	digests := make([]digest.Digest, len(done))
@@ -91,6 +74,43 @@ func (r *run) delete(ctx context.Context, marked []index.Outcome) error {
 			r.Number, r.missing, r.Deleted))
 	}
 	return ctx.Err()
+}
+
+// remove deletes bytes, all at once where nobody says how fast and the storage can, and returns those that are gone. A step that
+// has begun is ended, also when ctx is done.
+func (r *run) remove(ctx context.Context, marked []index.Outcome) (done []index.Outcome, err error) {
+	if r.Rate <= 0 {
+		digests := make([]digest.Digest, len(marked))
+		for i, o := range marked {
+			digests[i] = o.Digest
+		}
+		if errs, ok := r.Store.DeleteAll(context.WithoutCancel(ctx), digests); ok {
+			for i, o := range marked {
+				if r.deleted(ctx, o, errs[i]) {
+					done = append(done, o)
+				}
+			}
+			return done, nil
+		}
+	}
+	var mu sync.Mutex
+	workers := errgroup.Group{}
+	workers.SetLimit(deletesAtOnce)
+	for _, o := range marked {
+		if err := r.pace(ctx); err != nil {
+			break // what is marked and not deleted is resumed
+		}
+		workers.Go(func() error {
+			err := r.Store.Delete(context.WithoutCancel(ctx), o.Digest)
+			mu.Lock()
+			defer mu.Unlock()
+			if r.deleted(ctx, o, err) {
+				done = append(done, o)
+			}
+			return nil
+		})
+	}
+	return done, workers.Wait()
 }
 
 // deleted counts a deletion and writes its line into the log: no bytes go without one. It reports whether it is finished.

@@ -48,6 +48,9 @@ type Options struct {
 	Breaker Breaker
 	// ReadOnly reports whether nothing may be changed now.
 	ReadOnly func() bool
+	// Pushing reports whether a push of a digest is under way, so that its bytes had better wait for the next cycle: taken
+	// now, they would have to be sent again. It spares work; nothing depends on it. Default: never.
+	Pushing func(digest.Digest) bool
 	// Now is the clock, with a monotonic reading where there is one.
 	Now     func() time.Time
 	Metrics *Metrics
@@ -81,6 +84,9 @@ type at = time.Time
 func New(o Options) *Collector {
 	if o.ReadOnly == nil {
 		o.ReadOnly = func() bool { return false }
+	}
+	if o.Pushing == nil {
+		o.Pushing = func(digest.Digest) bool { return false }
 	}
 	return &Collector{Options: o, work: make(chan struct{}, 1), unsure: map[digest.Digest]at{}, started: o.Now()}
 }

@@ -142,7 +142,7 @@ func TestStatus(t *testing.T) {
 	_, err := b.gc.Cycle(t.Context(), gc.Request{})
 	ok(t, err)
 	b.works()
-	if last.Deleted != 100 && last.Deleted != 200 {
+	if last.Deleted == 0 || last.Deleted%gc.Batch != 0 {
 		t.Errorf("%+v", last)
 	}
 	s, err := b.gc.Status(t.Context())

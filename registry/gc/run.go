@@ -10,8 +10,8 @@ import (
 	"gatehouse/registry/planted"
 )
 
-// batch is how many items a transaction of a cycle is about. A push waits for no more than that.
-const batch = 100
+// batch is how many items a transaction of a cycle is about. A push waits for no more than that: one or two milliseconds.
+const batch = 25
 
 // maxErrors ends a cycle that fails with so many items: what ails the index or the store ails the others too.
 const maxErrors = 1000
@@ -79,6 +79,7 @@ func (r *run) reviews(ctx context.Context) error {
 		if err := r.mayGoOn(ctx); err != nil {
 			return err
 		}
+		began := r.Now()
 		due, err := r.due(ctx)
 		if err != nil {
 			return err
@@ -100,6 +101,24 @@ func (r *run) reviews(ctx context.Context) error {
 		if r.request.Progress != nil {
 			r.request.Progress(r.Report)
 		}
+		if err := r.rest(ctx, r.Now().Sub(began)); err != nil {
+			return err
+		}
+	}
+}
+
+// rest leaves index and storage to clients for as long as the cycle has just kept them busy, unless somebody waits for its end.
+func (r *run) rest(ctx context.Context, busy time.Duration) error {
+	if r.request.Drain || busy <= 0 {
+		return nil
+	}
+	wait := time.NewTimer(busy)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -140,6 +159,9 @@ func (r *run) due(ctx context.Context) ([]index.Review, error) {
 			continue
 		}
 		if v.Class == index.Condemned {
+			if r.Pushing(v.Digest) {
+				continue
+			}
 			if mark--; mark < 0 {
 				continue
 			}

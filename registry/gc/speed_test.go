@@ -38,8 +38,9 @@ func (l *latencies) report(b *testing.B) {
 	}
 }
 
-// BenchmarkPushAndPullWithCollector has clients push, pull and delete images on a disk, by turns without the collector and while it
-// deletes garbage. It says how long a push of an image with a layer of its own, and a pull of one, take.
+// BenchmarkPushAndPullWithCollector has clients push, pull and delete images on a disk, by short turns without the collector and
+// while it deletes garbage, so that what else the machine does falls on both. It says how long a push of an image with a layer
+// of its own, and a pull of one, take.
 func BenchmarkPushAndPullWithCollector(b *testing.B) {
 	for name, rate := range map[string]int{"unlimited": 0, "100 a second": 100} {
 		b.Run(name, func(b *testing.B) { benchPushAndPull(b, rate) })
@@ -47,7 +48,7 @@ func BenchmarkPushAndPullWithCollector(b *testing.B) {
 }
 
 func benchPushAndPull(b *testing.B, rate int) {
-	const clients, rounds, garbage = 4, 50, 3000
+	const clients, turns, rounds, garbage = 4, 10, 10, 500
 	t := prepareBench(b, b.TempDir())
 	t.path = b.TempDir() + "/index.db"
 	t.log.text = discard.Handler()
@@ -74,21 +75,23 @@ func benchPushAndPull(b *testing.B, rate int) {
 		group.Wait()
 	}
 	for b.Loop() {
-		t.heap(garbage, fmt.Sprint(n))
-		ctx, stop := context.WithCancel(b.Context())
-		var background sync.WaitGroup
-		background.Go(func() { _ = tree.NewProjector(t.index, t.driver, discard).Run(ctx) })
-		act("off")
-		background.Go(func() {
-			r, err := t.gc.Cycle(ctx, gc.Request{})
-			if err != nil && ctx.Err() == nil || r.Errors > 0 {
-				b.Errorf("%+v, %v: %s", r, err, t.log.lastError())
-			}
-			deleted += r.Deleted
-		})
-		act("on")
-		stop()
-		background.Wait()
+		for range turns {
+			t.heap(garbage, fmt.Sprint(n))
+			ctx, stop := context.WithCancel(b.Context())
+			var background sync.WaitGroup
+			background.Go(func() { _ = tree.NewProjector(t.index, t.driver, discard).Run(ctx) })
+			act("off")
+			background.Go(func() {
+				r, err := t.gc.Cycle(ctx, gc.Request{})
+				if err != nil && ctx.Err() == nil || r.Errors > 0 {
+					b.Errorf("%+v, %v: %s", r, err, t.log.lastError())
+				}
+				deleted += r.Deleted
+			})
+			act("on")
+			stop()
+			background.Wait()
+		}
 	}
 	l.report(b)
 	b.ReportMetric(float64(deleted)/float64(b.N), "deleted/op")

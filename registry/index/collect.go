@@ -63,7 +63,8 @@ func (x *Index) Due(ctx context.Context, p Policy, n int) (due []Review, err err
 			if p.kept(class) {
 				continue
 			}
-			until := x.now().Add(-p.delay(class))
+			now := x.now()
+			until := now.Add(-p.delay(class) - x.late(p, class, now))
 			if p.atOnce(class) {
 				until = endOfTime()
 			}
@@ -107,7 +108,7 @@ func (x *Index) Collect(ctx context.Context, p Policy, reviews []Review) (outcom
 		outcomes = nil
 		t.policy = &p
 		for _, v := range reviews {
-			o, err := t.collect(v)
+			o, err := t.collect(v, x.late(p, v.Class, t.at))
 			if err != nil {
 				return fmt.Errorf("review %s %s %s: %w", v.Class, v.Repository, v.Digest, err)
 			}
@@ -118,15 +119,15 @@ func (x *Index) Collect(ctx context.Context, p Policy, reviews []Review) (outcom
 	return outcomes, err
 }
 
-// collect carries out one review.
-func (t *tx) collect(v Review) (o Outcome, err error) {
+// collect carries out one review, if it has been due for so long.
+func (t *tx) collect(v Review, late time.Duration) (o Outcome, err error) {
 	now, found, err := queued(t.w, v.Class, v.Repository, v.Digest)
 	o = Outcome{Review: now}
 	if err != nil || !found {
 		o.Review, o.Verdict = v, Dropped
 		return o, err
 	}
-	if due, ever := t.policy.Due(now); !ever || due.After(t.at) {
+	if due, ever := t.policy.Due(now); !ever || due.Add(late).After(t.at) && !due.IsZero() {
 		o.Verdict = Postponed
 		return o, nil
 	}

@@ -50,6 +50,7 @@ type Index struct {
 	changed chan struct{}
 	grace   atomic.Int64 // SetGrace's, in nanoseconds
 	revived atomic.Int64
+	slow    slowness
 
 	// What pulls read again and again.
 	links     *memo[linkRecord]
@@ -91,12 +92,17 @@ func Open(ctx context.Context, db kv.DB, now func() time.Time) (*Index, error) {
 // update runs fn as a transaction and tells who follows the events that there may be new ones.
 func (x *Index) update(ctx context.Context, fn func(*tx) error) error {
 	var revived int64
+	var begun time.Time
 	err := x.db.Update(ctx, func(w kv.Writer) error {
 		t := x.begin(w)
+		begun = t.at
 		err := fn(t)
 		revived = t.revived
 		return err
 	})
+	if ended := x.now(); !begun.IsZero() {
+		x.slow.note(ended, ended.Sub(begun))
+	}
 	if err == nil {
 		x.revived.Add(revived)
 		select {

@@ -203,7 +203,7 @@ func (s *simulation) next() (v Review, due time.Time, found bool, err error) {
 // take takes one step, and reports whether something came of it.
 func (s *simulation) take(step *Step) (done bool, err error) {
 	if step.Class != Deleting {
-		o, err := s.t.collect(step.Review)
+		o, err := s.t.collect(step.Review, 0)
 		if err != nil || o.Verdict != Removed && o.Verdict != Marked {
 			return false, err
 		}

@@ -32,6 +32,7 @@ type Store struct {
 	placer     driver.Placer     // the driver, if it is one
 	redirector driver.Redirector // likewise
 	eraser     driver.Eraser     // likewise
+	remover    driver.Remover    // likewise
 	now        func() time.Time
 	log        *slog.Logger
 
@@ -46,6 +47,7 @@ func New(d driver.Driver, now func() time.Time, log *slog.Logger) *Store {
 	s.placer, _ = d.(driver.Placer)
 	s.redirector, _ = d.(driver.Redirector)
 	s.eraser, _ = d.(driver.Eraser)
+	s.remover, _ = d.(driver.Remover)
 	return s
 }
 
@@ -127,6 +129,25 @@ func (s *Store) Delete(ctx context.Context, d digest.Digest) error {
 		return fmt.Errorf("delete blob %s: %w", d, err)
 	}
 	return nil
+}
+
+// DeleteAll is Delete for each of digests, where many cost little more than one: ok is false, and nothing was done, where they
+// do not. It returns what became of each, in their order.
+func (s *Store) DeleteAll(ctx context.Context, digests []digest.Digest) (errs []error, ok bool) {
+	if s.remover == nil {
+		return nil, false
+	}
+	folders := make([]string, len(digests))
+	for i, d := range digests {
+		folders[i] = tree.BlobFolder(d)
+	}
+	errs = s.remover.DeleteAll(ctx, folders)
+	for i, err := range errs {
+		if err != nil {
+			errs[i] = fmt.Errorf("delete blob %s: %w", digests[i], err)
+		}
+	}
+	return errs, true
 }
 
 // Check returns nil when the driver answers: whether the registry can serve.

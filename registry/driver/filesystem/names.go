@@ -116,23 +116,61 @@ func (d *Driver) removeAll(name string) (err error) {
 
 // Delete is driver.Driver's.
 func (d *Driver) Delete(ctx context.Context, name string) error {
-	if err := driver.Check(ctx, "delete", name); err != nil {
-		return err
-	}
-	dir := path.Dir(name)
-	folder, err := d.root.Open(dir)
+	folder, err := d.remove(ctx, name)
 	if err != nil {
 		return err
 	}
 	defer folder.Close()
+	return d.syncOne(folder, path.Dir(name))
+}
+
+// DeleteAll is driver.Remover's: first all are removed, then the folders are synced that they were in. A journal that is written
+// for the first of them has the others' removals in it too.
+func (d *Driver) DeleteAll(ctx context.Context, names []string) []error {
+	errs := make([]error, len(names))
+	removed := make(map[string][]int, len(names)) // by folder
+	folders := make(map[string]*os.File, len(names))
+	for i, name := range names {
+		folder, err := d.remove(ctx, name)
+		if err != nil {
+			errs[i] = err
+			continue
+		}
+		dir := path.Dir(name)
+		if removed[dir] = append(removed[dir], i); folders[dir] != nil {
+			folder.Close() // an error in syncing is reported to the one that was opened first
+			continue
+		}
+		folders[dir] = folder
+	}
+	for dir, folder := range folders {
+		if err := d.syncOne(folder, dir); err != nil {
+			for _, i := range removed[dir] {
+				errs[i] = err
+			}
+		}
+		folder.Close()
+	}
+	return errs
+}
+
+// remove is Delete before it is durable. It returns the folder that is still to be synced, and closed.
+func (d *Driver) remove(ctx context.Context, name string) (folder *os.File, err error) {
+	if err := driver.Check(ctx, "delete", name); err != nil {
+		return nil, err
+	}
+	if folder, err = d.root.Open(path.Dir(name)); err != nil {
+		return nil, err
+	}
 	if err := unlink(folder, path.Base(name), 0); err != nil {
 		err = &fs.PathError{Op: "delete", Path: name, Err: err}
 		if info, e := d.root.Lstat(name); e == nil && info.IsDir() {
 			err = d.removeAll(name)
 		}
 		if err != nil {
-			return known(err)
+			folder.Close()
+			return nil, known(err)
 		}
 	}
-	return d.syncOne(folder, dir)
+	return folder, nil
 }
