@@ -73,6 +73,13 @@ func StartRegistry3On(t testing.TB, config string, environ ...string) *Distribut
 	return runDistribution(t, "registry", config, environ...)
 }
 
+// StartDistribution is [StartRegistry3On] for a program by its name in the table of tools.sh: docker-registry, registry-3.0 or
+// registry. It answers plain HTTP with 400 where the configuration has TLS, and counts as started then; URL begins with http all the same.
+func StartDistribution(t testing.TB, name, config string, environ ...string) *Distribution {
+	t.Helper()
+	return runDistribution(t, name, config, environ...)
+}
+
 func runDistribution(t testing.TB, name, config string, environ ...string) *Distribution {
 	t.Helper()
 	program, addr := Tool(t, name), FreeAddr(t)

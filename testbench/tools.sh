@@ -13,6 +13,7 @@ set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 bin=${GATEHOUSE_TOOLS:-$root/.tools/bin}
 stamps=$bin/.stamps
+PATH=$PATH:/usr/sbin # where Debian has servers, and not everybody's PATH leads
 
 # command          version   package, built from the module of that version
 go_programs() {
@@ -27,6 +28,7 @@ go_programs() {
 		versitygw          v1.8.0    github.com/versity/versitygw/cmd/versitygw
 		minio              v0.0.0-20260212201848-7aac2a2c5b7c github.com/minio/minio
 		registry           v3.1.2    github.com/distribution/distribution/v3/cmd/registry
+		registry-3.0       v3.0.0    github.com/distribution/distribution/v3/cmd/registry
 	TABLE
 }
 
@@ -37,6 +39,8 @@ debian_programs() {
 		podman podman
 		curl   curl
 		docker-registry docker-registry
+		slapd  slapd
+		ldapmodify ldap-utils
 	TABLE
 }
 
@@ -54,9 +58,19 @@ build_go() {
 	rm -f "$stamps/$name@"*
 	case $package in
 	go.etcd.io/*) build_wrapped "$name" "$version" "$package" ;;
-	*) quietly env GOFLAGS= GOBIN="$bin" CGO_ENABLED=0 go install -trimpath "$package@$version" ;;
+	*) build_plain "$name" "$version" "$package" ;;
 	esac
 	touch "$stamp"
+}
+
+# build_plain: a package whose program may be called otherwise here: two versions
+# of one are told apart by their names.
+build_plain() {
+	local name=$1 version=$2 package=$3 dir
+	dir=$(mktemp -d)
+	quietly env GOFLAGS= GOBIN="$dir" CGO_ENABLED=0 go install -trimpath "$package@$version"
+	mv "$dir"/* "$bin/$name"
+	rmdir "$dir"
 }
 
 # build_wrapped: the same for a main package that is its module's root and whose
