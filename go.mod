@@ -9,7 +9,10 @@ require (
 	github.com/aws/aws-sdk-go-v2/service/s3 v1.114.7 // S3: the requests
 	github.com/aws/smithy-go v1.28.8 // S3: the errors of the SDK
 	github.com/caddyserver/certmagic v0.25.6 // ACME: ordering, renewal, storage of certificates
+	github.com/coreos/go-oidc/v3 v3.21.0 // workload identity: what an OpenID Connect token has to say
 	github.com/docker/libtrust v0.0.0-20160708172513-aabc10ec26b7 // key ids that registry:2 knows
+	github.com/go-jose/go-jose/v4 v4.1.8 // workload identity: key sets and signatures, as go-oidc takes them
+	github.com/go-ldap/ldap/v3 v3.4.15 // users and groups of a directory
 	github.com/golang-jwt/jwt/v5 v5.3.1 // signing and parsing tokens
 	github.com/google/uuid v1.6.0 // upload ids of distribution's form
 	github.com/mholt/acmez/v3 v3.1.7 // certmagic's ACME client: its errors and challenge types
@@ -31,6 +34,7 @@ require (
 )
 
 require (
+	github.com/Azure/go-ntlmssp v0.1.1 // indirect
 	github.com/aws/aws-sdk-go-v2/aws/protocol/eventstream v1.7.26 // indirect
 	github.com/aws/aws-sdk-go-v2/feature/ec2/imds v1.20.6 // indirect
 	github.com/aws/aws-sdk-go-v2/internal/configsources v1.5.9 // indirect
@@ -49,6 +53,7 @@ require (
 	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/coreos/go-semver v0.3.1 // indirect
 	github.com/coreos/go-systemd/v22 v22.7.0 // indirect
+	github.com/go-asn1-ber/asn1-ber v1.5.8 // indirect
 	github.com/golang/protobuf v1.5.4 // indirect
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.29.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
@@ -65,6 +70,7 @@ require (
 	go.etcd.io/etcd/client/pkg/v3 v3.7.3 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	go.uber.org/zap/exp v0.3.0 // indirect
+	golang.org/x/oauth2 v0.37.0 // indirect
 	golang.org/x/text v0.43.0 // indirect
 	golang.org/x/tools v0.51.0 // indirect
 	google.golang.org/genproto/googleapis/api v0.0.0-20260803160001-6ac0973c030d // indirect

@@ -69,13 +69,20 @@ func (k *checker) check() {
 	}
 	k.storage()
 	k.auth()
+	k.issuer()
+	k.refresh()
 	k.http()
 	k.tls()
 	k.handshakes()
 	k.manifests()
 	k.limits()
 	k.gc()
+	k.protection()
 	k.access()
+	k.keys()
+	k.ldap()
+	k.oidc()
+	k.clientCertificates()
 	k.etcd()
 }
 
@@ -183,8 +190,11 @@ func (k *checker) limits() {
 	if g.MaxHeaderBytes < 4<<10 || g.MaxHeaderBytes > 16<<20 {
 		k.errorf("gateway.maxheaderbytes", "%d is not between 4096 and 16777216", g.MaxHeaderBytes)
 	}
-	if l := k.c.TokenServer.Lifetime; l < time.Minute {
-		k.errorf("tokenserver.lifetime", "%s; clients assume that a token lives for 60s at least", l)
+	switch l := k.c.TokenServer.Lifetime; {
+	case l < 5*time.Second:
+		k.errorf("tokenserver.lifetime", "%s; a token needs 5s at least to be of use", l)
+	case l < time.Minute:
+		k.warnf("tokenserver.lifetime", "%s; clients assume that a token lives for 60s at least, and ask twice when it does not", l)
 	}
 }
 

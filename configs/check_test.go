@@ -31,7 +31,7 @@ func TestChecks(t *testing.T) {
 		{base + "http: {addr: \"localhost:5000\"}\nauth: {htpasswd: {path: /users}}\ntokenserver: {access: []}", "warning config.yml:5: tokenserver.access: empty: no user may do anything"},
 		{base + "http: {addr: \"localhost:5000\"}\nauth: {htpasswd: {path: /users}}\ntokenserver:\n  access:\n", "error config.yml:6: tokenserver.access: nothing; write rules, or [] to deny everything, or remove the key to let every user do everything"},
 		{base + "http: {addr: \"localhost:5000\"}\nauth: {token: {}}", "warning config.yml:4: auth.htpasswd: absent: there are no users, so nobody can log in"},
-		{base + "http: {addr: \"localhost:5000\"}\ntokenserver: {access: [{account: a, repository: b, actions: []}]}", "warning config.yml: auth.htpasswd: absent: there are no users, so nobody can log in"},
+		{base + "http: {addr: \"localhost:5000\"}\ntokenserver: {access: [{account: a, repository: b, actions: []}]}", "warning config.yml: auth.htpasswd: absent: there are no users, so nobody but robots can log in"},
 		{base + "http: {addr: \"localhost:5000\"}\netcd: {endpoints: [\"a:1\"]}", "warning config.yml: auth.htpasswd: absent: there are no users, so nobody can log in"},
 
 		{safe + "host: registry.example.com", "error config.yml:7: http.host: not an absolute URL such as https://registry.example.com; write it like https://registry.example.com"},
@@ -89,9 +89,9 @@ func TestChecks(t *testing.T) {
 			"error config.yml:8: etcd.endpoints[3]: not an absolute URL such as https://registry.example.com; write it like https://etcd.example.com:2379"},
 
 		{rules + "{account: a, repository: a, actions: [pull, push, delete, '*']}", ""},
-		{rules + "{repository: a, actions: [read]}", "error config.yml:7: tokenserver.access[0].account: missing; name a user, or \"*\" for all of them\n" +
+		{rules + "{repository: a, actions: [read]}", "error config.yml:7: tokenserver.access[0].account: missing; name a user, or \"*\" for all of them, or a group, or say anonymous: true\n" +
 			"error config.yml:7: tokenserver.access[0].actions: \"read\" is none of pull, push, delete, catalog and \"*\""},
-		{rules + "{account: dev*, repository: Team/app}", "error config.yml:7: tokenserver.access[0].account: \"dev*\" is a pattern; only \"*\" stands for more than one user\n" +
+		{rules + "{account: dev**, repository: Team/app}", "error config.yml:7: tokenserver.access[0].account: \"dev**\" has two stars in a row; here one stands for any text\n" +
 			"error config.yml:7: tokenserver.access[0].repository: \"Team/app\" has an upper-case letter, which no repository's name has\n" +
 			"error config.yml:7: tokenserver.access[0].actions: missing; [] denies"},
 		{rules + "{account: 'a:b', repository: '/a', actions: []}", "error config.yml:7: tokenserver.access[0].account: \"a:b\" cannot be a user's name: it contains a colon or a control character\n" +

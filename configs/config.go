@@ -138,8 +138,8 @@ type UploadPurging struct {
 // Auth says who users are and what a challenge names. With neither part, no etcd section and no access rules, everybody may
 // do everything, as with distribution; Load warns of it.
 type Auth struct {
-	Htpasswd *Htpasswd `yaml:"htpasswd"`
-	Token    *Token    `yaml:"token"`
+	Htpasswd *Htpasswd  `yaml:"htpasswd"`
+	Token    *TokenAuth `yaml:"token"`
 }
 
 // Htpasswd is a file of users, one `name:bcrypt-hash` a line. It is read again when it changes.
@@ -150,15 +150,15 @@ type Htpasswd struct {
 	Path string `yaml:"path"`
 }
 
-// Token is what tokens and challenges say: auth.token in the file, or, where etcd is configured, the JSON value of
+// Token is what tokens and challenges say: TokenAuth's of the file, or, where etcd is configured, the JSON value of
 // <etcd.prefix>/auth/registry, of which all three must be given.
 type Token struct {
 	// Realm is the URL of the token server as clients reach it. Empty: /token on the origin that the client used.
-	Realm string `yaml:"realm" json:"realm"`
-	// Service is the audience of tokens. Default "gatehouse".
-	Service string `yaml:"service" json:"service"`
-	// Issuer is the issuer of tokens. Default "gatehouse".
-	Issuer string `yaml:"issuer" json:"issuer"`
+	Realm string `json:"realm"`
+	// Service is the audience of tokens.
+	Service string `json:"service"`
+	// Issuer is the issuer of tokens.
+	Issuer string `json:"issuer"`
 }
 
 // HTTP is the listener.
@@ -278,22 +278,25 @@ type ACME struct {
 
 // TokenServer issues tokens.
 type TokenServer struct {
-	// Access is the list of rules: the first that matches account and repository decides, and none means no. Nil, which is
+	// Access is the list of rules: the first that matches who asks and the repository decides, and none means no. Nil, which is
 	// absent in the file, with auth.htpasswd: every user may do everything, as with distribution; Load warns of it.
 	Access []Rule `yaml:"access"`
-	// Lifetime of a token. Default 5m, at least 60s: clients assume no less.
+	// Lifetime of a token. Default 5m, at least 5s; clients assume that it is 60s or more.
 	Lifetime time.Duration `yaml:"lifetime"`
-}
-
-// Rule grants actions on repositories to an account.
-type Rule struct {
-	// Account is a user's name, or "*" for every user who proved who he is.
-	Account string `yaml:"account"`
-	// Repository is a glob over the whole name: * within a component, ** across components.
-	Repository string `yaml:"repository"`
-	// Actions are pull, push, delete, catalog or "*". An empty list denies. The catalog lists every repository, so only a rule
-	// for the repository "**" can grant it.
-	Actions []string `yaml:"actions"`
+	// Keys is how the keys that sign tokens are replaced.
+	Keys Keys `yaml:"keys"`
+	// X5C has tokens carry a certificate of the token CA (`gatehouse key export`), so that registries that trust that accept them
+	// from any key. Default false; it adds some 600 bytes to a token.
+	X5C bool `yaml:"x5c"`
+	// Refresh is about refresh tokens.
+	Refresh Refresh `yaml:"refresh"`
+	// LDAP, OIDC and ClientCertificates are accounts of others: a directory's, workloads', and those of who shows a certificate.
+	LDAP               *LDAP               `yaml:"ldap"`
+	OIDC               []OIDC              `yaml:"oidc"`
+	ClientCertificates *ClientCertificates `yaml:"clientcertificates"`
+	// Protection and Audit are about guessed passwords, and about who asked for what.
+	Protection Protection `yaml:"protection"`
+	Audit      Audit      `yaml:"audit"`
 }
 
 // Etcd is the store where platform teams edit configuration.

@@ -19,7 +19,8 @@ func (k *checker) consider() {
 	if len(c.Etcd.Endpoints) == 0 && k.has("etcd.prefix") {
 		k.warnf("etcd.prefix", "no effect without etcd.endpoints")
 	}
-	if len(c.Etcd.Endpoints) > 0 && c.Auth.Token != nil {
+	k.considerIssuer()
+	if len(c.Etcd.Endpoints) > 0 && c.Auth.Token != nil && !c.Auth.Token.Outside() {
 		k.warnf("auth.token", "no effect: %s/auth/registry in etcd decides", c.Etcd.Prefix)
 	}
 	if k.has("gateway.acme") && !c.HTTP.TLS.LetsEncrypt.Enabled() {
@@ -38,8 +39,11 @@ func (k *checker) considerAccess() {
 	switch {
 	case !c.secured():
 		k.warnf("auth", "no access control: everybody who reaches the registry may read, write and delete everything")
-	case c.Auth.Htpasswd == nil:
+	case c.Auth.Token.Outside():
+	case c.Auth.Htpasswd == nil && c.TokenServer.Access == nil:
 		k.warnf("auth.htpasswd", "absent: there are no users, so nobody can log in")
+	case c.Auth.Htpasswd == nil && c.TokenServer.LDAP == nil && len(c.TokenServer.OIDC) == 0 && c.TokenServer.ClientCertificates == nil:
+		k.warnf("auth.htpasswd", "absent: there are no users, so nobody but robots can log in")
 	case c.TokenServer.Access == nil:
 		k.warnf("tokenserver.access", "absent: every user of auth.htpasswd may do everything")
 	case len(c.TokenServer.Access) == 0:

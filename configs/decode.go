@@ -49,6 +49,8 @@ func (d *decoder) decode(n *node, s *schema, v reflect.Value, path string) {
 		v.Set(list)
 	case s.values != nil && n.kind == mapping:
 		d.entries(n, s, v, path)
+	case n.kind == scalar && s.typ == reflect.TypeFor[Names]():
+		v.Set(reflect.ValueOf(Names{n.text}))
 	case s.single() && n.kind == scalar:
 		if !setScalar(v, n.text) {
 			d.wrongType(n, s, path)

@@ -28,7 +28,6 @@ type foreignKey struct {
 const (
 	drivers     = "filesystem, s3 and inmemory"
 	noDriver    = "this storage driver is not supported in this version; supported are " + drivers
-	ownTokens   = "gatehouse signs and verifies its own tokens; tokens of another issuer are not supported in this version: remove the key"
 	noProxy     = "a pull-through cache is not supported in this version, and without it pushes would be taken: remove the section"
 	onDebugAddr = "the listener of http.debug.addr always has the metrics"
 	noChecks    = "checks of the file's own are not run; ask /readyz of the listener of http.debug.addr"
@@ -52,11 +51,6 @@ var foreignKeys = []foreignKey{
 
 	{path: "auth.none", treat: silent},
 	{path: "auth.silly", treat: always, why: "distribution's access controller for tests is not supported; use htpasswd"},
-	{path: "auth.token.rootcertbundle", treat: refused, why: ownTokens},
-	{path: "auth.token.jwks", treat: refused, why: ownTokens},
-	{path: "auth.token.signingalgorithms", treat: refused, why: "tokens are signed with ES256: remove the key"},
-	{path: "auth.token.autoredirect", treat: refused, fine: []string{"false"}, why: "not supported: leave auth.token.realm empty, and the realm is /token on the origin that the client used"},
-	{path: "auth.token.autoredirectpath", treat: silent}, // means nothing without autoredirect
 
 	{path: "middleware.registry", treat: refused, why: "middleware is not supported, and may enforce what gatehouse would not"},
 	{path: "middleware.repository", treat: refused, why: "middleware is not supported, and may enforce what gatehouse would not"},

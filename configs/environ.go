@@ -2,6 +2,7 @@ package configs
 
 import (
 	"cmp"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -127,6 +128,9 @@ func (x *patcher) set(tree *node, path []step, v override) {
 		last := i == len(path)-1
 		if s != nil && s.named {
 			spellOut(n)
+		}
+		if s != nil && s.typ == reflect.TypeFor[Names]() && n.kind == scalar {
+			*n = node{kind: sequence, at: n.at, items: []*node{{kind: scalar, at: n.at, text: n.text}}}
 		}
 		switch {
 		case n.kind == null && s != nil && s.elem != nil:

@@ -32,10 +32,10 @@ func TestVariables(t *testing.T) {
 		"an item replaced":      {quiet + "etcd: {endpoints: [\"a:1\", \"b:2\"]}", []string{"REGISTRY_ETCD_ENDPOINTS_1=c:3"}, func(c *Config) bool { return slices.Equal(c.Etcd.Endpoints, []string{"a:1", "c:3"}) }},
 		"a list":                {"", []string{`REGISTRY_HTTP_TLS_LETSENCRYPT_HOSTS=[a.example.com, b.example.com]`}, func(c *Config) bool { return len(c.HTTP.TLS.LetsEncrypt.Hosts) == 2 }},
 		"rules": {"", []string{`REGISTRY_TOKENSERVER_ACCESS=[{account: a, repository: b, actions: [pull]}]`}, func(c *Config) bool {
-			return reflect.DeepEqual(c.TokenServer.Access, []Rule{{"a", "b", []string{"pull"}}})
+			return reflect.DeepEqual(c.TokenServer.Access, []Rule{{Account: Names{"a"}, Repository: Names{"b"}, Actions: []string{"pull"}}})
 		}},
 		"a part of a rule": {"", []string{`REGISTRY_TOKENSERVER_ACCESS_0_ACCOUNT=bob`}, func(c *Config) bool {
-			return c.TokenServer.Access[0].Account == "bob" && c.TokenServer.Access[0].Repository == "**"
+			return slices.Equal(c.TokenServer.Access[0].Account, []string{"bob"}) && slices.Equal(c.TokenServer.Access[0].Repository, []string{"**"})
 		}},
 		"a rule by its parts": {"", []string{"REGISTRY_TOKENSERVER_ACCESS_1_ACCOUNT=bob", "REGISTRY_TOKENSERVER_ACCESS_1_ACTIONS_0=pull", "REGISTRY_TOKENSERVER_ACCESS_1_REPOSITORY=b"}, func(c *Config) bool {
 			return len(c.TokenServer.Access) == 2 && c.TokenServer.Access[1].Actions[0] == "pull"

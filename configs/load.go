@@ -125,7 +125,7 @@ func defaults() *Config {
 			MaxHeaderBytes:   64 << 10,
 			ACME:             ACME{CheckInterval: 10 * time.Minute},
 		},
-		TokenServer: TokenServer{Lifetime: 5 * time.Minute},
+		TokenServer: TokenServer{Lifetime: 5 * time.Minute, Refresh: defaultRefresh(), Keys: defaultKeys(), Protection: defaultProtection()},
 		GC:          defaultGC(),
 	}
 }

@@ -95,7 +95,7 @@ gc: {enabled: false, interval: 1m, grace: 2h, quarantine: 3m, untagged: Keep, ra
 		}},
 		Auth: Auth{
 			Htpasswd: &Htpasswd{Realm: "basic-realm", Path: "/users"},
-			Token:    &Token{Realm: "https://auth.example.com/token", Service: "registry.example.com", Issuer: "auth server"},
+			Token:    &TokenAuth{Realm: "https://auth.example.com/token", Service: "registry.example.com", Issuer: "auth server"},
 		},
 		HTTP: HTTP{
 			Addr: "127.0.0.1:5000", Host: "https://registry.example.com:5000", Secret: "asecretforlocaldevelopment", DrainTimeout: 30 * time.Second, RelativeURLs: true,
@@ -122,8 +122,9 @@ gc: {enabled: false, interval: 1m, grace: 2h, quarantine: 3m, untagged: Keep, ra
 			HeaderTimeout: time.Second, BodyIdleTimeout: 2 * time.Second, KeepAliveTimeout: 3 * time.Second, MaxHeaderBytes: 8192,
 			ACME: ACME{DirectoryCA: "/ca.pem", CheckInterval: 4 * time.Second},
 		},
-		TokenServer: TokenServer{Lifetime: time.Minute, Access: []Rule{
-			{Account: "*", Repository: "pub/**", Actions: []string{"pull"}}, {Account: "bob", Repository: "a/*", Actions: []string{}},
+		TokenServer: TokenServer{Lifetime: time.Minute, Refresh: defaultRefresh(), Keys: defaultKeys(), Protection: defaultProtection(), Access: []Rule{
+			{Account: Names{"*"}, Repository: Names{"pub/**"}, Actions: []string{"pull"}},
+			{Account: Names{"bob"}, Repository: Names{"a/*"}, Actions: []string{}},
 		}},
 		Etcd:  Etcd{Endpoints: []string{"https://etcd.example.com:2379", "10.0.0.1:2379"}, Prefix: "/other"},
 		Index: Index{Path: "/index"},
@@ -182,7 +183,9 @@ func TestForms(t *testing.T) {
 		"zero draining":         {"version: 0.1\nstorage: inmemory\nhttp: {draintimeout: 0}", func(c *Config) bool { return c.HTTP.DrainTimeout == 10*time.Minute }},
 		"anchors and merging": {"version: 0.1\nstorage: inmemory\ntokenserver:\n  access:\n  - &r {account: a, repository: a/**, actions: &p [pull]}\n  - {<<: *r, account: b}\n  - {account: c, repository: c, actions: *p}\n",
 			func(c *Config) bool {
-				return reflect.DeepEqual(c.TokenServer.Access, []Rule{{"a", "a/**", []string{"pull"}}, {"b", "a/**", []string{"pull"}}, {"c", "c", []string{"pull"}}})
+				return reflect.DeepEqual(c.TokenServer.Access, []Rule{
+					{Account: Names{"a"}, Repository: Names{"a/**"}, Actions: []string{"pull"}}, {Account: Names{"b"}, Repository: Names{"a/**"}, Actions: []string{"pull"}},
+					{Account: Names{"c"}, Repository: Names{"c"}, Actions: []string{"pull"}}})
 			}},
 	} {
 		c, _, err := Parse("config.yml", []byte(test.text), nil)
@@ -224,7 +227,7 @@ func TestDefault(t *testing.T) {
 	switch {
 	case c.Storage.Filesystem.RootDirectory != "gatehouse-data", !c.Storage.Delete.Enabled, c.HTTP.Addr != ":5000", !c.HTTP.TLS.LocalCA,
 		c.Auth.Htpasswd.Path != filepath.Join("gatehouse-data", "gatehouse", "htpasswd"),
-		!reflect.DeepEqual(c.TokenServer.Access, []Rule{{"admin", "**", []string{"*"}}}):
+		!reflect.DeepEqual(c.TokenServer.Access, []Rule{{Account: Names{"admin"}, Repository: Names{"**"}, Actions: []string{"*"}}}):
 		t.Errorf("got %+v", c)
 	}
 	for name, test := range map[string]struct {

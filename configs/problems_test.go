@@ -50,7 +50,7 @@ error config.yml:10: http.certificate: unknown key; did you mean http.tls.certif
 error config.yml:11: http.draintimeout: wants a duration with its unit, such as 30s or 10m, not "60"
 error config.yml:12: http.secret: wants a single value, not a list
 error config.yml:13: http.tls: wants a section (lines of key: value), not a single value
-error config.yml:15: tokenserver.lifetime: -5m0s; clients assume that a token lives for 60s at least
+error config.yml:15: tokenserver.lifetime: -5m0s; a token needs 5s at least to be of use
 error config.yml:16: tokenserver.access: wants a list, not a section
 error config.yml:18: gateway.maxheaderbytes: wants a whole number, not "many"`},
 		{"twice", "version: 0.1\nstorage: inmemory\nhttp: {addr: \":1\"}\nhttp: {addr: \":2\"}", `

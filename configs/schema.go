@@ -97,6 +97,8 @@ func (s *schema) wants() string {
 	switch {
 	case s.typ == nil || s.section() || s.values != nil:
 		return "a section (lines of key: value)"
+	case s.typ == reflect.TypeFor[Names]():
+		return "a single value or a list"
 	case s.elem != nil:
 		return "a list"
 	case s.typ == reflect.TypeFor[time.Duration]():

@@ -15,7 +15,7 @@ const maxTokenText = 2048
 // TokenOrDefault is what tokens and challenges say while etcd says nothing else: the token section, or its defaults.
 func (a Auth) TokenOrDefault() Token {
 	if a.Token != nil {
-		return *a.Token
+		return a.Token.names()
 	}
 	return Token{Service: defaultTokenName, Issuer: defaultTokenName}
 }

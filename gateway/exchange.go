@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"net/http"
+	"net/netip"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,19 @@ func SetAccount(ctx context.Context, account string) {
 	if x, ok := ctx.Value(exchangeKey{}).(*exchange); ok {
 		x.account.Store(&account)
 	}
+}
+
+// Peer is the address at the other end of the connection of the request whose context ctx is; the zero Addr outside of a request.
+func Peer(ctx context.Context) netip.Addr {
+	x, ok := ctx.Value(exchangeKey{}).(*exchange)
+	if !ok {
+		return netip.Addr{}
+	}
+	at, err := netip.ParseAddrPort(x.r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return at.Addr().Unmap().WithZone("")
 }
 
 // RequestID is the id that the access log gives the request whose context ctx is, for other log lines about it; empty

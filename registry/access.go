@@ -4,29 +4,47 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"gatehouse/tokenserver/token"
 )
 
-// Auth is how the registry learns who may do what. Tokens may come from anybody whose keys Verify knows.
+// Auth is how the registry learns who may do what. Tokens may come from anybody whose keys Verify knows. Who somebody is, is
+// always a token's claims: the account, its groups, and what was granted. They are shared and never modified.
 type Auth struct {
 	// Verify returns what a bearer token says, or an error when it proves nothing.
 	Verify func(raw string) (*token.Claims, error)
-	// Basic returns what of wanted an account with this password may do: ErrCredentials when they prove nothing, another error
-	// when that could not be found out.
-	Basic func(ctx context.Context, account, password string, wanted []token.Access) ([]token.Access, error)
+	// Expired returns what a token says that Verify would take but that its time ran out, ContinueFor ago at most. It is asked for
+	// uploads that are under way, and for nothing else. nil: what has expired proves nothing anywhere.
+	Expired func(raw string) (*token.Claims, error)
+	// Basic returns who an account with this password is, and as their grants what of wanted they may do: ErrCredentials when the
+	// password proves nothing, a WaitError when it was not looked at, another error when that could not be found out. The request
+	// tells where it comes from.
+	Basic func(r *http.Request, account, password string, wanted []token.Access) (*token.Claims, error)
 	// Challenge returns where a client of this request gets tokens, and for which service. known is false while that has not
 	// been configured yet: then nobody is served.
 	Challenge func(r *http.Request) (realm, service string, known bool)
-	// May says whether an account, "" for the anonymous, may do an action on a repository that its token does not name: a token
-	// is for the repositories that the client thought of, and a blob to be mounted may lie in others. nil where accounts are an
-	// outside issuer's: then a token's grants are all there is.
-	May func(ctx context.Context, account, repo, action string) bool
+	// May returns what decides whether somebody may, by today's rules, do an action on a repository, whatever their token says: a
+	// token is for the repositories that the client thought of, and a blob to be mounted may lie in others, the catalog lists
+	// all, and an upload that outlives its token outlives the rules of then. It is called once for a request, and what it
+	// returns perhaps thousands of times. nil where accounts are an outside issuer's: then a token's grants are all there is.
+	May func(ctx context.Context, who *token.Claims) func(repo, action string) bool
+	// Why returns what a client is told that is known and may not do all of must, or "" for nothing in particular. nil: nothing.
+	Why func(ctx context.Context, who *token.Claims, must []token.Access) string
 }
 
 // ErrCredentials is Basic's word for an unknown account or a wrong password.
 var ErrCredentials = errors.New("wrong account or password")
+
+// WaitError is Basic's word for credentials that are not looked at before so long, because there were too many wrong ones.
+type WaitError time.Duration
+
+func (WaitError) Error() string { return "too many wrong passwords" }
 
 // need is what an endpoint asks of an account: all of must, and may as well for the best answer.
 type need func(*call) (must, may []token.Access)
@@ -79,7 +97,7 @@ func (g grants) allow(wanted []token.Access) bool {
 }
 
 // authorize finds out who sent the request and what they may do, and refuses it with a challenge unless that covers what
-// the endpoint needs. It looks at the header and the URL, never at the body.
+// the endpoint needs. It looks at the method, the URL and the Authorization header, and at nothing else.
 func (g *Registry) authorize(c *call, e *endpoint) error {
 	if g.Auth == nil {
 		c.grants.everything = true
@@ -90,45 +108,75 @@ func (g *Registry) authorize(c *call, e *endpoint) error {
 	if !known {
 		return problem(codeUnavailable, "the registry does not know its token server yet").retryAfter("10")
 	}
-	refuse := func(reason string) error {
-		scope := append(must, may...)
-		if reason == "insufficient_scope" { // RFC 6750: the scope that is necessary; skopeo cannot read two here
-			scope = must
-		}
-		return &challenge{realm: realm, service: service, scope: scope, must: must, reason: reason}
+	wanted := slices.Concat(must, may)
+	who, reason, err := g.identify(c, wanted)
+	if wait := WaitError(0); errors.As(err, &wait) {
+		seconds := (time.Duration(wait) + time.Second - 1) / time.Second
+		return problem(codeTooMany, "").retryAfter(strconv.FormatInt(int64(max(seconds, 1)), 10))
 	}
-	header := c.Header.Get("Authorization")
-	scheme, credentials, _ := strings.Cut(header, " ")
+	if err != nil {
+		return unavailable(err, "the account could not be checked")
+	}
+	if who == nil {
+		return &challenge{realm: realm, service: service, scope: wanted, must: must, reason: reason}
+	}
+	c.who, c.account, c.grants.access = who, who.Subject, who.Access
+	g.Observe(c.Context(), c.account)
+	if c.grants.allow(must) {
+		return nil
+	}
+	// RFC 6750: the scope that is necessary; skopeo cannot read two here.
+	refused := &challenge{realm: realm, service: service, scope: must, must: must, reason: "insufficient_scope"}
+	if g.Auth.Why != nil {
+		refused.message = printable(g.Auth.Why(c.Context(), who, must))
+	}
+	return refused
+}
+
+// identify returns who sent the request and what they were granted, of wanted where it was a password that proved it. Without
+// credentials that prove something it returns nobody, and for the challenge the error of RFC 6750 section 3.1. An error of its
+// own means that it could not be told.
+func (g *Registry) identify(c *call, wanted []token.Access) (who *token.Claims, reason string, err error) {
+	scheme, credentials, _ := strings.Cut(c.Header.Get("Authorization"), " ")
 	switch {
-	case header == "":
-		return refuse("")
 	case strings.EqualFold(scheme, "Bearer"):
-		claims, err := g.Auth.Verify(strings.TrimSpace(credentials))
-		if err != nil {
-			return refuse("invalid_token")
+		raw := strings.TrimSpace(credentials)
+		if who, err := g.Auth.Verify(raw); err == nil {
+			return who, "", nil
 		}
-		c.account, c.grants.access = claims.Subject, claims.Access
-	case strings.EqualFold(scheme, "Basic"):
+		if who := g.continued(c, raw); who != nil {
+			return who, "", nil
+		}
+		return nil, "invalid_token", nil
+	case strings.EqualFold(scheme, "Basic") && len(credentials) <= maxBasic:
 		account, password, ok := c.BasicAuth()
 		if !ok || account == "" {
-			return refuse("")
+			return nil, "", nil
 		}
-		granted, err := g.Auth.Basic(c.Context(), account, password, append(must, may...))
+		who, err := g.Auth.Basic(c.Request, account, password, wanted)
 		if errors.Is(err, ErrCredentials) {
-			return refuse("")
+			return nil, "", nil
 		}
-		if err != nil {
-			return unavailable(err, "the account could not be checked")
-		}
-		c.account, c.grants.access = account, granted
-	default:
-		return refuse("")
+		return who, "", err
 	}
-	g.Observe(c.Context(), c.account)
-	if !c.grants.allow(must) {
-		return refuse("insufficient_scope")
+	return nil, "", nil
+}
+
+// maxBasic is the length in bytes of the longest credentials that are decoded. A password may be somebody's token.
+const maxBasic = 64 << 10
+
+// mayPull reports whether the account may pull from a repository, by what it was granted or by the access rules.
+func (g *Registry) mayPull(c *call, name string) bool {
+	if !validName(name) {
+		return false
 	}
-	return nil
+	if c.grants.allow(repository(name, "pull")) {
+		return true
+	}
+	if c.may == nil && g.Auth.May != nil {
+		c.may = g.Auth.May(c.Context(), c.who)
+	}
+	return c.may != nil && c.may(name, "pull")
 }
 
 // challenge is the error of a request that must be sent again with a token: always 401, never 403, or clients give up.
@@ -136,6 +184,7 @@ type challenge struct {
 	realm, service string
 	scope, must    []token.Access
 	reason         string // of RFC 6750 section 3.1; "" when there were no credentials to judge
+	message        string // for who reads the client's output; "" for what every refusal says
 }
 
 func (c *challenge) Error() string { return "authentication required" }
@@ -158,7 +207,46 @@ func (c *challenge) header() string {
 	if c.reason != "" {
 		b.WriteString(`,error="` + c.reason + `"`)
 	}
+	if c.message != "" {
+		// docker, skopeo and podman show it in place of the body's message. Section 3 has it in ASCII without quotes.
+		b.WriteString(`,error_description="` + strings.Map(described, c.message) + `"`)
+	}
 	return b.String()
+}
+
+// described replaces what may not be in an error_description (RFC 6750 section 3).
+func described(r rune) rune {
+	switch {
+	case r == '"' || r == '\\':
+		return '\''
+	case r < ' ' || r > '~':
+		return '?'
+	}
+	return r
+}
+
+// maxMessage bounds what a client is told of a refusal, in bytes.
+const maxMessage = 200
+
+// printable returns a message as one line of at most maxMessage bytes that does nothing to a terminal.
+func printable(message string) string {
+	message = strings.TrimSpace(strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsSpace(r):
+			return ' '
+		case r == utf8.RuneError || !unicode.IsPrint(r):
+			return -1
+		}
+		return r
+	}, message))
+	if len(message) <= maxMessage {
+		return message
+	}
+	end := maxMessage
+	for !utf8.RuneStart(message[end]) {
+		end--
+	}
+	return message[:end]
 }
 
 // quoted escapes text for a quoted-string (RFC 9110 section 5.6.4).

@@ -24,16 +24,16 @@ func grantAll(known bool) *Auth {
 			}
 			return &token.Claims{Subject: "alice", Access: access}, nil
 		},
-		Basic: func(_ context.Context, account, password string, wanted []token.Access) ([]token.Access, error) {
+		Basic: func(_ *http.Request, account, password string, wanted []token.Access) (*token.Claims, error) {
 			switch {
 			case account == "down":
 				return nil, errors.New("directory is away")
 			case password != "right":
 				return nil, ErrCredentials
 			case account == "bob":
-				return nil, nil
+				return &token.Claims{Subject: account}, nil
 			}
-			return wanted, nil
+			return &token.Claims{Subject: account, Access: wanted}, nil
 		},
 		Challenge: func(*http.Request) (string, string, bool) { return "https://registry.test/token", "test", known },
 	}
@@ -158,7 +158,7 @@ func TestBackendDown(t *testing.T) {
 	}
 }
 
-// TestBlobsOfOthers: CVE-2024-39897. A digest is no capability: a blob is served where its repository may be pulled, and to
+// TestBlobsOfOthers is T-SEC-08: CVE-2024-39897. A digest is no capability: a blob is served where its repository may be pulled, and to
 // somebody without that right an existing digest looks like one that does not exist.
 func TestBlobsOfOthers(t *testing.T) {
 	h := newHarness(t, nil)
@@ -167,9 +167,12 @@ func TestBlobsOfOthers(t *testing.T) {
 	h.Auth = grantAll(true)
 	const bob = "Authorization: Bearer repository:b:pull,push"
 	unknown := digest.FromString("no such blob")
-	for _, method := range []string{"GET", "HEAD"} {
-		there := h.want(h.do(method, "/v2/b/blobs/"+string(secret), nil, bob), 404, codeBlobUnknown)
-		nowhere := h.want(h.do(method, "/v2/b/blobs/"+string(unknown), nil, bob), 404, codeBlobUnknown)
+	for _, test := range []struct{ method, header string }{
+		{"GET", "Accept: */*"}, {"HEAD", "Accept: */*"}, {"GET", "Range: bytes=0-1"}, {"GET", `If-None-Match: "` + string(secret) + `"`}, {"DELETE", "Accept: */*"},
+	} {
+		method, bob := test.method, "Authorization: Bearer repository:b:pull,push,delete"
+		there := h.want(h.do(method, "/v2/b/blobs/"+string(secret), nil, bob, test.header), 404, codeBlobUnknown)
+		nowhere := h.want(h.do(method, "/v2/b/blobs/"+string(unknown), nil, bob, test.header), 404, codeBlobUnknown)
 		if strings.ReplaceAll(string(there.body), string(secret), "") != strings.ReplaceAll(string(nowhere.body), string(unknown), "") {
 			t.Errorf("a blob of others: %s, no blob: %s", there.body, nowhere.body)
 		}

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,6 +32,7 @@ var (
 	codeUnsupported         = code{"UNSUPPORTED", http.StatusMethodNotAllowed, "The operation is unsupported."}
 	codeUnauthorized        = code{"UNAUTHORIZED", http.StatusUnauthorized, "authentication required"}
 	codeDenied              = code{"DENIED", http.StatusForbidden, "requested access to the resource is denied"}
+	codeTooMany             = code{"TOOMANYREQUESTS", http.StatusTooManyRequests, "too many requests"}
 	codeUnavailable         = code{"UNAVAILABLE", http.StatusServiceUnavailable, "service unavailable"}
 	codeNoSpace             = code{"UNAVAILABLE", http.StatusInsufficientStorage, "the registry has no room left"}
 	codeNotFound            = code{"NOT_FOUND", http.StatusNotFound, "not found"}
@@ -165,6 +167,7 @@ func explain(h http.Header, route route, err error) (status int, list []oneError
 	case errors.As(err, &denied):
 		h.Set("WWW-Authenticate", denied.header())
 		known = &apiError{code: codeUnauthorized, detail: denied.detail()}
+		known.code.message = cmp.Or(denied.message, known.code.message)
 	case errors.As(err, &method):
 		h.Set("Allow", method.allowed)
 		known = problem(codeUnsupported, "")

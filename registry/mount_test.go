@@ -23,8 +23,8 @@ func ruled(rules map[string][]string) *Auth {
 		access, err := token.ParseScopes(strings.Split(scopes, ";"))
 		return &token.Claims{Subject: account, Access: access}, err
 	}
-	a.May = func(_ context.Context, account, repo, action string) bool {
-		return action == "pull" && slices.Contains(rules[account], repo)
+	a.May = func(_ context.Context, who *token.Claims) func(repo, action string) bool {
+		return func(repo, action string) bool { return action == "pull" && slices.Contains(rules[who.Subject], repo) }
 	}
 	return a
 }

@@ -13,10 +13,12 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"time"
 
 	"gatehouse/registry/index"
 	"gatehouse/registry/manifest"
 	"gatehouse/registry/store"
+	"gatehouse/tokenserver/token"
 )
 
 // Options is what a Registry is made of.
@@ -49,7 +51,9 @@ type Options struct {
 	Adopt func(ctx context.Context, repo string, writes bool) error
 	// Observe is told the account of a request, for the access log. May be nil.
 	Observe func(ctx context.Context, account string)
-	Log     *slog.Logger
+	// Now is the time, for the age of uploads. nil: time.Now.
+	Now func() time.Time
+	Log *slog.Logger
 }
 
 // Registry serves /v2/.
@@ -76,6 +80,9 @@ func New(o Options) *Registry {
 	if o.Observe == nil {
 		o.Observe = func(context.Context, string) {}
 	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
 	return &Registry{Options: o, manifests: newCache(), blobs: newCache()}
 }
 
@@ -83,8 +90,10 @@ func New(o Options) *Registry {
 type call struct {
 	*http.Request
 	route
-	account string // "" when nobody said who they are, or it does not matter
-	grants  grants // what the account may do
+	who     *token.Claims                  // who sent it; nil where everybody may do everything
+	account string                         // "" when nobody said who they are, or it does not matter
+	grants  grants                         // what the account may do
+	may     func(repo, action string) bool // what Auth.May returned, once it was asked
 }
 
 // ServeHTTP serves one request of the API.

@@ -1,7 +1,6 @@
 package registry
 
 import (
-	"fmt"
 	"math"
 	"net/http"
 	"net/url"
@@ -26,31 +25,13 @@ func (g *Registry) getTags(w http.ResponseWriter, c *call) error {
 	if err != nil {
 		return err
 	}
-	link(w.Header(), c.URL.Path, tags, n, more)
+	if more && len(tags) > 0 {
+		link(w.Header(), c.URL.Path, n, tags[len(tags)-1])
+	}
 	return writeJSON(w, http.StatusOK, struct {
 		Name string   `json:"name"`
 		Tags []string `json:"tags"`
 	}{c.name, tags})
-}
-
-// getCatalog lists the repositories in byte order, a page at a time. What asks for more than a page is refused, as by
-// distribution (registry/handlers/catalog.go).
-func (g *Registry) getCatalog(w http.ResponseWriter, c *call) error {
-	n, last, err := pagination(c.URL.Query(), min(catalogPage, g.MaxRepositories))
-	if err != nil {
-		return err
-	}
-	if n > g.MaxRepositories {
-		return problem(codePagination, fmt.Sprintf("n is at most %d here", g.MaxRepositories))
-	}
-	names, more, err := g.Index.Repositories(c.Context(), last, n)
-	if err != nil {
-		return err
-	}
-	link(w.Header(), c.URL.Path, names, n, more)
-	return writeJSON(w, http.StatusOK, struct {
-		Repositories []string `json:"repositories"`
-	}{names})
 }
 
 // pagination reads the query of a list: at most n entries, those after last.
@@ -66,11 +47,8 @@ func pagination(query url.Values, unasked int) (n int, last string, err error) {
 	return n, query.Get("last"), nil
 }
 
-// link points to the page behind one that is not the last (RFC 8288).
-func link(h http.Header, path string, page []string, n int, more bool) {
-	if !more || len(page) == 0 {
-		return
-	}
-	query := url.Values{"n": {strconv.Itoa(n)}, "last": {page[len(page)-1]}}
+// link points to the page behind last (RFC 8288).
+func link(h http.Header, path string, n int, last string) {
+	query := url.Values{"n": {strconv.Itoa(n)}, "last": {last}}
 	h.Set("Link", "<"+path+"?"+query.Encode()+`>; rel="next"`)
 }

@@ -2,8 +2,6 @@ package registry
 
 import (
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -13,11 +11,11 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/google/uuid"
 	"github.com/opencontainers/go-digest"
 
 	"gatehouse/registry/index"
 	"gatehouse/registry/store"
+	"gatehouse/tokenserver/token"
 )
 
 // postUpload begins an upload, or saves one: a blob that the account may pull elsewhere is mounted, and one that comes with
@@ -30,7 +28,7 @@ func (g *Registry) postUpload(w http.ResponseWriter, c *call) error {
 			return err
 		}
 	}
-	id := uuid.NewString()
+	id := newSession()
 	if query.Has("digest") {
 		d, err := parseDigest(query.Get("digest"))
 		if err != nil {
@@ -113,8 +111,10 @@ const maxSources = 100
 // have it and that the access rules let it pull from. What nobody asked for by name is never let known: without the right to
 // pull, a blob that is there and one that is nowhere have the same answer.
 func (g *Registry) sources(c *call, d digest.Digest) (names []string, err error) {
-	for _, a := range c.grants.access {
-		if a.Type == "repository" && validName(a.Name) && c.grants.allow(repository(a.Name, "pull")) && len(names) < maxSources {
+	for i := range c.grants.access {
+		a := &c.grants.access[i]
+		pulls := a.Type == "repository" && token.Allows(c.grants.access[i:i+1], a.Type, a.Name, "pull")
+		if pulls && validName(a.Name) && len(names) < maxSources {
 			names = append(names, a.Name)
 		}
 	}
@@ -128,14 +128,6 @@ func (g *Registry) sources(c *call, d digest.Digest) (names []string, err error)
 		}
 	}
 	return names, err
-}
-
-// mayPull reports whether the account may pull from a repository, by what it was granted or by the access rules.
-func (g *Registry) mayPull(c *call, name string) bool {
-	if !validName(name) {
-		return false
-	}
-	return c.grants.allow(repository(name, "pull")) || g.Auth.May != nil && g.Auth.May(c.Context(), c.account, name, "pull")
 }
 
 // getUpload says how far an upload is.
@@ -199,25 +191,6 @@ func (g *Registry) upload(c *call) (*store.Upload, error) {
 	return g.Store.Upload(c.Context(), c.name, c.upload, algorithm)
 }
 
-// mayUpload checks that the upload which a request is about is the account's own, of which the URL carries proof, and returns
-// what its digest will be of.
-func (g *Registry) mayUpload(c *call) (digest.Algorithm, error) {
-	state, err := base64.RawURLEncoding.DecodeString(c.URL.Query().Get("_state"))
-	if err != nil || !hmac.Equal(state, g.uploadState(c, c.upload)) {
-		return "", problem(codeUploadUnknown, "use the Location of the answer before, with its query")
-	}
-	return c.algorithm()
-}
-
-// uploadState authenticates the URL of an upload for its repository and account.
-func (g *Registry) uploadState(c *call, id string) []byte {
-	mac := hmac.New(sha256.New, g.Secret)
-	for _, part := range []string{"upload", c.name, id, c.account} {
-		fmt.Fprintf(mac, "%d:%s", len(part), part)
-	}
-	return mac.Sum(nil)
-}
-
 // add appends the body of a request to an upload. A chunk must begin where the upload ends.
 func (g *Registry) add(w http.ResponseWriter, c *call, u *store.Upload) error {
 	body := io.Reader(c.Body)
@@ -270,7 +243,7 @@ func (g *Registry) created(w http.ResponseWriter, c *call, d digest.Digest) {
 
 // uploadHeader sets where an upload goes on, and how far it is. "0-0" stands for nothing, as distribution has it.
 func (g *Registry) uploadHeader(h http.Header, c *call, id string, size int64) {
-	query := url.Values{"_state": {base64.RawURLEncoding.EncodeToString(g.uploadState(c, id))}}
+	query := url.Values{"_state": {base64.RawURLEncoding.EncodeToString(g.uploadState(c.name, id, c.account))}}
 	if a := c.URL.Query().Get("digest-algorithm"); a != "" {
 		query.Set("digest-algorithm", a)
 	}

@@ -3,6 +3,7 @@ package tokenserver
 import (
 	"context"
 	"errors"
+	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -17,8 +18,15 @@ type down struct{ err error }
 func (d down) Authenticate(context.Context, string, string) (Identity, error) {
 	return Identity{}, d.err
 }
-func (d down) Authorize(context.Context, Identity, []token.Access) ([]token.Access, error) {
-	return []token.Access{{Type: "repository", Name: "a", Actions: []string{"*"}}}, d.err
+func (d down) Authorize(context.Context, Identity, []token.Access) ([]Decision, error) {
+	return []Decision{{Asked: token.Access{Type: "repository", Name: "a"}, Actions: []string{"*"}}}, d.err
+}
+
+// login is Authenticate for a request of its own.
+func (h *house) login(t testing.TB, account, password string, wanted []token.Access) ([]token.Access, error) {
+	t.Helper()
+	_, granted, err := h.Authenticate(httptest.NewRequest("GET", "/v2/", nil).WithContext(t.Context()), account, password, wanted)
+	return granted, err
 }
 
 func TestBackendDown(t *testing.T) {
@@ -41,7 +49,7 @@ func TestBackendDown(t *testing.T) {
 			if strings.Contains(message, "10.0.0.1") || w.Header().Get("Retry-After") == "" {
 				t.Errorf("%q, %v", message, w.Header())
 			}
-			granted, err := h.Authenticate(t.Context(), "alice", "wonder:land", nil)
+			granted, err := h.login(t, "alice", "wonder:land", nil)
 			if err == nil || tt.err != nil && !errors.Is(err, tt.err) || errors.Is(err, ErrBadCredentials) || granted != nil {
 				t.Errorf("Basic: %v, %v", granted, err)
 			}
@@ -52,12 +60,12 @@ func TestBackendDown(t *testing.T) {
 func TestAuthenticate(t *testing.T) {
 	h := newHouse(t)
 	wanted := scopes(t, "repository:pub/a:pull,push repository:a:pull")
-	granted, err := h.Authenticate(t.Context(), "bob", "builder", wanted)
+	granted, err := h.login(t, "bob", "builder", wanted)
 	if err != nil || len(granted) != 1 || granted[0].String() != "repository:pub/a:pull" || !slices.Equal(h.observed, []string{"bob"}) {
 		t.Errorf("%v, %v, observed %v", granted, err, h.observed)
 	}
 	for _, c := range [][2]string{{"bob", "wrong"}, {"nobody", "builder"}, {"", ""}, {"bob", ""}, {"", "builder"}} {
-		if granted, err := h.Authenticate(t.Context(), c[0], c[1], wanted); !errors.Is(err, ErrBadCredentials) || granted != nil {
+		if granted, err := h.login(t, c[0], c[1], wanted); !errors.Is(err, ErrBadCredentials) || granted != nil {
 			t.Errorf("%q: %v, %v", c[0], granted, err)
 		}
 	}
@@ -71,7 +79,7 @@ func TestSameAnswerByPasswordAndByToken(t *testing.T) {
 	h := newHouse(t)
 	for _, c := range [][2]string{{"alice", "wonder:land"}, {"bob", "builder"}} {
 		for _, scope := range []string{"repository:pub/a:pull,push,delete", "repository:a:*", "registry:catalog:*", "other:x:pull", "repository:pub:pull"} {
-			basic, err := h.Authenticate(t.Context(), c[0], c[1], scopes(t, scope))
+			basic, err := h.login(t, c[0], c[1], scopes(t, scope))
 			if err != nil {
 				t.Fatal(err)
 			}

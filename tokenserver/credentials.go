@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
@@ -22,8 +21,6 @@ const (
 	provenFor = 5 * time.Minute
 	// maxProven bounds how many of them are remembered: 40 bytes each.
 	maxProven = 4096
-	// maxWaiting bounds how many different checks wait for a core: some seconds of work.
-	maxWaiting = 64
 )
 
 // credential stands for account, password, stored hash and configuration revision together: their HMAC under a key that
@@ -38,8 +35,7 @@ type checker struct {
 	compare func(hash, password []byte) error
 	metrics *loginMetrics
 
-	slots   chan struct{}
-	waiting atomic.Int64
+	turns   *turns
 	flights singleflight.Group
 
 	mu     sync.Mutex
@@ -48,7 +44,7 @@ type checker struct {
 
 func newChecker(now func() time.Time, metrics *loginMetrics) *checker {
 	c := &checker{now: now, compare: bcrypt.CompareHashAndPassword, metrics: metrics,
-		slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), proven: make(map[credential]time.Time)}
+		turns: newTurns(max(1, runtime.GOMAXPROCS(0)/2)), proven: make(map[credential]time.Time)}
 	rand.Read(c.secret[:])
 	return c
 }
@@ -67,51 +63,48 @@ func (c *checker) credential(account, password, hash string, revision uint64) cr
 	return sum
 }
 
-// check returns nil if password is the one that hash was made of, ErrBadCredentials if it is another, and ErrBusy if too
-// many others wait. It gives up when ctx is done; the work goes on for those who wait for the same.
+// check returns nil if password is the one that hash was made of, ErrBadCredentials if it is another, and ErrBusy if too many others
+// of the same account or address wait. It gives up when ctx is done; the work goes on for those who wait for the same.
 func (c *checker) check(ctx context.Context, account, password, hash string, revision uint64) error {
-	id := c.credential(account, password, hash, revision)
+	id, who := c.credential(account, password, hash, revision), newParty(ctx, account)
 	if c.isProven(id) {
 		c.metrics.hits.Inc()
 		return nil
 	}
-	done := c.flights.DoChan(string(id[:]), func() (any, error) {
-		// Whoever looked before the last flight landed, and came here after, finds its result.
-		if c.isProven(id) {
-			c.metrics.hits.Inc()
-			return nil, nil
+	for {
+		own := false
+		done := c.flights.DoChan(string(id[:]), func() (any, error) {
+			own = true
+			return nil, c.run(who, id, hash, password)
+		})
+		select {
+		case result := <-done:
+			if !own && errors.Is(result.Err, ErrBusy) {
+				continue // it was another's share that was used up
+			}
+			return result.Err
+		case <-ctx.Done():
+			return fmt.Errorf("the password was not checked: %w", ctx.Err())
 		}
-		err := c.run(hash, password)
-		if err == nil {
-			c.remember(id)
-		}
-		return nil, err
-	})
-	select {
-	case result := <-done:
-		return result.Err
-	case <-ctx.Done():
-		return fmt.Errorf("the password was not checked: %w", ctx.Err())
 	}
 }
 
-// run does the work when a slot is free.
-func (c *checker) run(hash, password string) error {
-	select {
-	case c.slots <- struct{}{}:
-	default:
-		if c.waiting.Add(1) > maxWaiting {
-			c.waiting.Add(-1)
-			return ErrBusy
-		}
-		c.slots <- struct{}{}
-		c.waiting.Add(-1)
+// run does the work when it is the turn of who.
+func (c *checker) run(who party, id credential, hash, password string) error {
+	// Whoever looked before the last flight landed, and came here after, finds its result.
+	if c.isProven(id) {
+		c.metrics.hits.Inc()
+		return nil
 	}
-	defer func() { <-c.slots }()
+	if !c.turns.take(who) {
+		return ErrBusy
+	}
+	defer c.turns.give()
 	c.metrics.runs.Inc()
 	err := c.compare([]byte(hash), []byte(password))
 	switch {
 	case err == nil:
+		c.remember(id)
 		return nil
 	case errors.Is(err, bcrypt.ErrMismatchedHashAndPassword):
 		return ErrBadCredentials

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -140,10 +141,11 @@ func TestProvenIsBounded(t *testing.T) {
 	}
 }
 
-// TestCheckIsBounded fills slots and queue with different checks: the next one is turned away, an equal one joins, and all
-// that wait are served in the end.
+// TestCheckIsBounded fills slots and queue with different checks of one address: the next one is turned away, an equal one joins, one
+// of another address is served, and all that wait are in the end.
 func TestCheckIsBounded(t *testing.T) {
 	c := newTestChecker(t, time.Now)
+	slots := c.turns.free
 	release := make(chan struct{})
 	var running, most atomic.Int64
 	c.compare = func([]byte, []byte) error {
@@ -154,22 +156,22 @@ func TestCheckIsBounded(t *testing.T) {
 		running.Add(-1)
 		return nil
 	}
-	total := cap(c.slots) + maxWaiting
+	total := slots + maxWaiting
 	var waiters sync.WaitGroup
 	var served atomic.Int64
-	login := func(i int) {
+	login := func(ctx context.Context, account string) {
 		waiters.Go(func() {
-			if err := c.check(t.Context(), fmt.Sprint(i), "p", "h", 0); err != nil {
-				t.Error(err)
+			if err := c.check(ctx, account, "p", "h", 0); err != nil {
+				t.Errorf("%s: %v", account, err)
 				return
 			}
 			served.Add(1)
 		})
 	}
 	for i := range total {
-		login(i)
+		login(t.Context(), fmt.Sprint(i))
 	}
-	until(t, func() bool { return running.Load() == int64(cap(c.slots)) && c.waiting.Load() == maxWaiting })
+	until(t, func() bool { return running.Load() == int64(slots) && waiting(c.turns) == maxWaiting })
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // to fail instead of hanging
 	defer cancel()
 	if err := c.check(ctx, "one more", "p", "h", 0); !errors.Is(err, ErrBusy) {
@@ -179,18 +181,27 @@ func TestCheckIsBounded(t *testing.T) {
 	if err := c.check(ctx, "0", "p", "h", 0); !errors.Is(err, context.Canceled) {
 		t.Errorf("a client that left: %v", err)
 	}
-	login(total - 1) // waits with the one that is there
+	login(t.Context(), fmt.Sprint(total-1)) // waits with the one that is there
+	login(withAddress(t.Context(), netip.MustParseAddr("192.0.2.1")), "elsewhere")
+	until(t, func() bool { return waiting(c.turns) == maxWaiting+1 })
 	close(release)
 	waiters.Wait()
-	if served.Load() != int64(total)+1 {
-		t.Errorf("%d of %d served", served.Load(), total+1)
+	if served.Load() != int64(total)+2 {
+		t.Errorf("%d of %d served", served.Load(), total+2)
 	}
-	if most.Load() > int64(cap(c.slots)) {
-		t.Errorf("%d comparisons at once, %d allowed", most.Load(), cap(c.slots))
+	if most.Load() > int64(slots) {
+		t.Errorf("%d comparisons at once, %d allowed", most.Load(), slots)
 	}
-	if c.waiting.Load() != 0 || len(c.slots) != 0 {
-		t.Errorf("%d still wait, %d slots taken", c.waiting.Load(), len(c.slots))
+	if waiting(c.turns) != 0 || c.turns.free != slots || len(c.turns.addresses) != 0 || len(c.turns.accounts) != 0 {
+		t.Errorf("left behind: %+v", c.turns)
 	}
+}
+
+// waiting is how many wait.
+func waiting(of *turns) int {
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	return len(of.queue)
 }
 
 // until polls for a condition that must come.

@@ -3,6 +3,8 @@ package tokenserver
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -58,7 +60,10 @@ type Htpasswd struct {
 	failure string // the last one logged
 }
 
-var _ Authenticator = (*Htpasswd)(nil)
+var (
+	_ Authenticator = (*Htpasswd)(nil)
+	_ Rechecker     = (*Htpasswd)(nil)
+)
 
 // OpenHtpasswd reads the users in the file at path. A file that is missing or cannot be read is an error here.
 func OpenHtpasswd(path string, o HtpasswdOptions, log *slog.Logger) (*Htpasswd, error) {
@@ -96,7 +101,29 @@ func (h *Htpasswd) Authenticate(ctx context.Context, account, password string) (
 	if !known {
 		return Identity{}, ErrBadCredentials
 	}
-	return Identity{Account: account}, nil
+	return Identity{Account: account, Revision: revisionOf(hash)}, nil
+}
+
+// Recheck is Rechecker's. Another password, or the same one set again, ends what was proven before.
+func (h *Htpasswd) Recheck(_ context.Context, who Identity) (Identity, error) {
+	hash, known := h.current().hashes[who.Account]
+	if !known || revisionOf(hash) != who.Revision {
+		return Identity{}, ErrBadCredentials
+	}
+	return Identity{Account: who.Account, Revision: who.Revision}, nil
+}
+
+// Knows reports whether the file has a line for account by which its owner can log in.
+func (h *Htpasswd) Knows(account string) bool {
+	_, known := h.current().hashes[account]
+	return known
+}
+
+// revisionOf is the Revision of an account with this hash: a digest, so that nobody can try passwords on it but with the salt, which
+// is not in it.
+func revisionOf(hash string) string {
+	sum := sha256.Sum256([]byte(hash))
+	return hex.EncodeToString(sum[:8])
 }
 
 // current returns the users, after a look at the file if one is due. Others go on with what is known meanwhile.

@@ -53,7 +53,7 @@ func mustLogin(t testing.TB, h *Htpasswd, account, password string) {
 func mustNotLogin(t testing.TB, h *Htpasswd, account, password string) {
 	t.Helper()
 	who, err := h.Authenticate(t.Context(), account, password)
-	if !errors.Is(err, ErrBadCredentials) || who != (Identity{}) {
+	if !errors.Is(err, ErrBadCredentials) || who.Account != "" {
 		t.Errorf("login of %q: %v, %v, want %v", account, who, err, ErrBadCredentials)
 	}
 }

@@ -65,6 +65,9 @@ func (s *server) close() {
 			s.log.Error("the admin socket could not be removed", "err", err)
 		}
 	}
+	if s.auth != nil && s.auth.accounts != nil && s.auth.accounts.ldap != nil {
+		s.auth.accounts.ldap.Close()
+	}
 	s.storage.close()
 }
 

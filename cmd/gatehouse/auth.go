@@ -5,58 +5,66 @@ import (
 	"errors"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
-	"time"
 
 	"gatehouse/configs"
 	"gatehouse/configs/etcd"
 	"gatehouse/gateway"
 	"gatehouse/registry"
 	"gatehouse/tokenserver"
+	"gatehouse/tokenserver/access"
+	"gatehouse/tokenserver/keyring"
 	"gatehouse/tokenserver/token"
 )
 
 // auth is the token server, and what the registry needs to believe it.
 type auth struct {
 	settings *configs.Value[configs.Token]
+	keys     *keyring.Ring
 	tokens   *tokenserver.Server
-	verifier *token.Verifier
-	rules    tokenserver.Authorizer // nil when accounts are not this server's own
-	etcd     *etcd.Source           // nil when there is none
+	verifier verifier
+	accounts *accounts     // nil when they are not this server's own
+	rules    *access.Rules // what those may do
+	etcd     *etcd.Source  // nil when there is none
 }
 
 // newAuth returns nil when the configuration says nothing of users: then everybody may do everything.
 func (s *server) newAuth() (*auth, error) {
 	cfg := s.cfg
 	if cfg.Auth.Htpasswd == nil && cfg.Auth.Token == nil && len(cfg.Etcd.Endpoints) == 0 && cfg.TokenServer.Access == nil {
-		return nil, nil
+		return nil, nil // sources of accounts other than htpasswd want access rules
 	}
 	a := &auth{settings: new(configs.Value[configs.Token])}
 	if err := s.settle(a); err != nil {
 		return nil, err
 	}
-	keys, err := tokenserver.OpenKeys(filepath.Join(s.dataDir, "keys"), s.log)
+	signing := keyOptions(cfg, s.dataDir, s.log)
+	signing.Metrics = s.metrics
+	keys, err := keyring.Open(signing)
 	if err != nil {
 		return nil, err
 	}
-	rules, err := tokenserver.NewRules(cfg.TokenServer.Access, cfg.TokenServer.Access == nil)
-	if err != nil {
+	a.keys = keys
+	if a.rules, err = access.New(cfg.TokenServer.Access, cfg.TokenServer.Access == nil); err != nil {
 		return nil, configError{err}
 	}
 	o := tokenserver.Options{
-		Users: nobody{}, Rules: rules, Keys: keys, Auth: a.settings, Lifetime: cfg.TokenServer.Lifetime,
+		Users: nobody{}, Rules: a.rules, Keys: keys, Auth: a.settings, Lifetime: cfg.TokenServer.Lifetime,
 		Observe: gateway.SetAccount, Metrics: s.metrics, Logger: s.log,
 	}
-	if cfg.Auth.Htpasswd != nil {
-		if o.Users, err = tokenserver.OpenHtpasswd(cfg.Auth.Htpasswd.Path, tokenserver.HtpasswdOptions{Metrics: s.metrics}, s.log); err != nil {
-			return nil, err
-		}
-		a.rules = rules
+	if a.accounts, err = s.newAccounts(&o); err != nil {
+		return nil, err
+	}
+	if err := s.protect(&o); err != nil {
+		return nil, err
 	}
 	if a.tokens, err = tokenserver.New(o); err != nil {
 		return nil, err
 	}
-	a.verifier = token.NewVerifier(keys.Public, a.expect, time.Now)
+	if a.verifier, err = s.newVerifier(keys.Public, a.expect); err != nil {
+		return nil, err
+	}
 	return a, nil
 }
 
@@ -96,13 +104,18 @@ func (a *auth) forRegistry(origin gateway.Origin) *registry.Auth {
 		return nil
 	}
 	o := &registry.Auth{
-		Verify: a.verifier.Verify,
-		Basic: func(ctx context.Context, account, password string, wanted []token.Access) ([]token.Access, error) {
-			granted, err := a.tokens.Authenticate(ctx, account, password, wanted)
-			if errors.Is(err, tokenserver.ErrBadCredentials) {
+		Verify:  a.verifier.Verify,
+		Expired: func(raw string) (*token.Claims, error) { return a.verifier.VerifyExpired(raw, registry.ContinueFor) },
+		Basic: func(r *http.Request, account, password string, wanted []token.Access) (*token.Claims, error) {
+			who, granted, err := a.tokens.Authenticate(r, account, password, wanted)
+			var held tokenserver.HeldUpError
+			switch {
+			case errors.Is(err, tokenserver.ErrBadCredentials):
 				return nil, registry.ErrCredentials
+			case errors.As(err, &held):
+				return nil, registry.WaitError(held)
 			}
-			return granted, err
+			return &token.Claims{Subject: who.Account, Source: who.Source, Groups: who.Groups, Access: granted}, err
 		},
 		Challenge: func(r *http.Request) (realm, service string, known bool) {
 			t := a.settings.Load()
@@ -120,15 +133,52 @@ func (a *auth) forRegistry(origin gateway.Origin) *registry.Auth {
 			return realm, t.Service, true
 		},
 	}
-	if a.rules != nil {
-		o.May = a.may
+	if a.accounts != nil {
+		o.May, o.Why = a.may, a.why
 	}
 	return o
 }
 
-// may asks the access rules about an account that a token or a password has proven. What cannot be told is no.
-func (a *auth) may(ctx context.Context, account, repo, action string) bool {
-	wanted := []token.Access{{Type: "repository", Name: repo, Actions: []string{action}}}
-	granted, err := a.rules.Authorize(ctx, tokenserver.Identity{Account: account}, wanted)
-	return err == nil && token.Allows(granted, "repository", repo, action)
+// identify returns whom a verified token, or a password that came without one, names, as he is now.
+func (a *auth) identify(ctx context.Context, who *token.Claims) (tokenserver.Identity, error) {
+	if who.Subject == "" {
+		return tokenserver.Identity{Address: gateway.Peer(ctx)}, nil
+	}
+	identity, err := a.accounts.identify(ctx, who)
+	identity.Address = gateway.Peer(ctx)
+	return identity, err
+}
+
+// may asks what decides about an account that a token or a password has proven. What cannot be told is no.
+func (a *auth) may(ctx context.Context, who *token.Claims) func(repo, action string) bool {
+	identity, err := a.identify(ctx, who)
+	if err != nil {
+		return func(string, string) bool { return false }
+	}
+	if identity.Own == nil {
+		return a.rules.For(identity)
+	}
+	return func(repo, action string) bool {
+		wanted := []token.Access{{Type: "repository", Name: repo, Actions: []string{action}}}
+		decisions, err := a.tokens.Decide(ctx, identity, wanted)
+		return err == nil && len(decisions) == 1 && slices.Contains(decisions[0].Actions, action)
+	}
+}
+
+// why is what a rule has to say to who was refused.
+func (a *auth) why(ctx context.Context, who *token.Claims, wanted []token.Access) string {
+	identity, err := a.identify(ctx, who)
+	if err != nil {
+		return ""
+	}
+	decisions, err := a.tokens.Decide(ctx, identity, wanted)
+	if err != nil {
+		return ""
+	}
+	for _, d := range decisions {
+		if d.Message != "" {
+			return d.Message
+		}
+	}
+	return ""
 }

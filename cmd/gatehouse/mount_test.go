@@ -12,6 +12,7 @@ import (
 	"gatehouse/configs"
 	"gatehouse/gateway"
 	"gatehouse/tokenserver"
+	"gatehouse/tokenserver/token"
 )
 
 // TestMountByRules: over the real server, with tokens for the target alone, a blob is mounted from where the rules let the
@@ -32,20 +33,20 @@ func TestMountByRules(t *testing.T) {
 		fatal(t, json.Unmarshal(b, &answer))
 		return "Authorization: Bearer " + answer.Token
 	}
-	token := bearer("repository:other/app:pull,push")
+	mine := bearer("repository:other/app:pull,push")
 	for _, query := range []string{"mount=" + string(secret), "from=secret&mount=" + string(secret)} {
-		i.want(201, "POST", "/v2/other/app/blobs/uploads/?"+query, nil, token)
+		i.want(201, "POST", "/v2/other/app/blobs/uploads/?"+query, nil, mine)
 	}
-	i.want(202, "POST", "/v2/other/app/blobs/uploads/?mount="+string(nowhere), nil, token)
+	i.want(202, "POST", "/v2/other/app/blobs/uploads/?mount="+string(nowhere), nil, mine)
 
 	i.user = bob
-	token = bearer("repository:mine/app:pull,push")
+	mine = bearer("repository:mine/app:pull,push")
 	for _, d := range []digest.Digest{secret, nowhere} {
-		i.want(202, "POST", "/v2/mine/app/blobs/uploads/?mount="+string(d), nil, token)
-		i.want(202, "POST", "/v2/mine/app/blobs/uploads/?from=secret&mount="+string(d), nil, token)
-		i.want(404, "HEAD", "/v2/mine/app/blobs/"+string(d), nil, token)
+		i.want(202, "POST", "/v2/mine/app/blobs/uploads/?mount="+string(d), nil, mine)
+		i.want(202, "POST", "/v2/mine/app/blobs/uploads/?from=secret&mount="+string(d), nil, mine)
+		i.want(404, "HEAD", "/v2/mine/app/blobs/"+string(d), nil, mine)
 	}
-	i.want(201, "POST", "/v2/mine/app/blobs/uploads/?mount="+string(shared), nil, token)
+	i.want(201, "POST", "/v2/mine/app/blobs/uploads/?mount="+string(shared), nil, mine)
 }
 
 // TestOutsideIssuer: without users of its own the server has nobody whom its access rules could be asked about.
@@ -53,13 +54,13 @@ func TestOutsideIssuer(t *testing.T) {
 	for name, htpasswd := range map[string]*configs.Htpasswd{"own": {Path: filepath.Join(t.TempDir(), "htpasswd")}, "outside": nil} {
 		t.Run(name, func(t *testing.T) {
 			s := &server{
-				cfg: &configs.Config{Auth: configs.Auth{Htpasswd: htpasswd, Token: &configs.Token{Realm: "https://auth.example.com/token"}}},
+				cfg: &configs.Config{Auth: configs.Auth{Htpasswd: htpasswd, Token: &configs.TokenAuth{Realm: "https://auth.example.com/token"}}},
 				log: slog.New(slog.DiscardHandler), metrics: newMetrics(), storage: &storage{dataDir: t.TempDir()},
 			}
 			if htpasswd != nil {
 				fatal(t, tokenserver.NewHtpasswdFile(htpasswd.Path).Add(alice, alicesWords))
 			}
-			s.cfg.TokenServer.Access = []configs.Rule{{Account: "*", Repository: "**", Actions: []string{"pull"}}}
+			s.cfg.TokenServer.Access = []configs.Rule{{Account: configs.Names{"*"}, Repository: configs.Names{"**"}, Actions: []string{"pull"}}}
 			a, err := s.newAuth()
 			fatal(t, err)
 			may := a.forRegistry(gateway.Origin{}).May
@@ -73,7 +74,7 @@ func TestOutsideIssuer(t *testing.T) {
 				account, action string
 				want            bool
 			}{{alice, "pull", true}, {alice, "push", false}, {"", "pull", false}} {
-				if got := may(t.Context(), q.account, "a", q.action); got != q.want {
+				if got := may(t.Context(), &token.Claims{Subject: q.account})("a", q.action); got != q.want {
 					t.Errorf("%q may %s: %v, want %v", q.account, q.action, got, q.want)
 				}
 			}

@@ -98,6 +98,10 @@ REGISTRY_CONFIGURATION_PATH, else by --data.`,
 	root.SetErr(p.stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringVar(&p.data, "data", "gatehouse-data", "folder of the embedded default, used where there is no CONFIG")
+	root.AddCommand(p.keyVerb())
+	root.AddCommand(p.accessVerb())
+	root.AddCommand(p.tokenVerb())
+	root.AddCommand(p.robotVerb())
 	root.AddCommand(p.serveVerb(), p.versionVerb(), p.userVerb(), p.configVerb(), p.adoptVerb(), p.fsckVerb(),
 		p.repoVerb(), p.tagVerb(), p.readOnlyVerb(), p.gcVerb(), p.garbageCollectVerb(),
 		&cobra.Command{Use: "exit-codes", Short: "The exit codes, for scripts", Long: exitCodesHelp})

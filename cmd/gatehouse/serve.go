@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"slices"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
@@ -179,13 +178,7 @@ func (s *server) newRegistry() (*registry.Registry, error) {
 func (s *server) newGateway() (*gateway.Server, error) {
 	prefix := s.cfg.HTTP.Prefix
 	routes := []gateway.Route{{Path: prefix + "/v2/", Name: "registry", Label: s.registry.Label, Handler: s.registry}}
-	if s.auth != nil {
-		for _, below := range slices.Compact([]string{"", prefix}) { // what is in front may add the prefix to registry's paths only
-			routes = append(routes,
-				gateway.Route{Path: below + "/token", Name: "token", Handler: s.auth.tokens},
-				gateway.Route{Path: below + "/.well-known/jwks.json", Name: "jwks", Handler: http.HandlerFunc(s.auth.tokens.ServeKeys)})
-		}
-	}
+	routes = append(routes, s.tokenRoutes()...)
 	o := gateway.Options{
 		Addr: s.cfg.HTTP.Addr, Prefix: prefix, OnlyHTTP1: !s.cfg.HTTP.OffersHTTP2(), Routes: routes, Limits: s.cfg.Gateway, AccessLog: !s.cfg.Log.AccessLog.Disabled,
 		DrainTimeout: s.cfg.HTTP.DrainTimeout, Metrics: s.metrics, Logger: s.log,
@@ -238,6 +231,12 @@ func (s *server) parts() map[string]func(context.Context) error {
 	}
 	if s.certs != nil {
 		parts["certificates"] = s.certs.Run
+	}
+	if s.auth != nil {
+		parts["signing keys"] = s.auth.keys.Run
+		if s.auth.accounts != nil && s.auth.accounts.refresh != nil {
+			parts["refresh tokens"] = s.auth.accounts.refresh.Run
+		}
 	}
 	if s.auth != nil && s.auth.etcd != nil {
 		parts["etcd"] = s.auth.etcd.Run

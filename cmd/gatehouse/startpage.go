@@ -28,7 +28,7 @@ type administrator struct {
 
 // ensureAdministrator makes an administrator where a rule is for one and none can log in.
 func ensureAdministrator(cfg *configs.Config) (administrator, error) {
-	isAdmin := func(r configs.Rule) bool { return r.Account == adminName }
+	isAdmin := func(r configs.Rule) bool { return slices.Contains(r.Account, adminName) }
 	if cfg.Auth.Htpasswd == nil || !slices.ContainsFunc(cfg.TokenServer.Access, isAdmin) {
 		return administrator{}, nil
 	}

@@ -17,13 +17,15 @@ type wire struct {
 	IssuedAt  int64    `json:"iat,omitempty"`
 	ID        string   `json:"jti"`
 	Access    []Access `json:"access"`
+	Source    string   `json:"src,omitempty"`
+	Groups    []string `json:"groups,omitempty"`
 }
 
 // maxTime is the end of the year 9999 in seconds since 1970: beyond it, sums of times could overflow.
 const maxTime = 253402300799
 
 func toWire(c Claims) *wire {
-	w := &wire{Issuer: c.Issuer, Subject: c.Subject, Audience: c.Audience, Expires: c.Expires.Unix(), ID: c.ID, Access: c.Access}
+	w := &wire{Issuer: c.Issuer, Subject: c.Subject, Audience: c.Audience, Expires: c.Expires.Unix(), ID: c.ID, Access: c.Access, Source: c.Source, Groups: c.Groups}
 	if !c.NotBefore.IsZero() {
 		w.NotBefore = c.NotBefore.Unix()
 	}
@@ -47,7 +49,7 @@ func (w *wire) claims() (*Claims, bool) {
 		return nil, false
 	}
 	return &Claims{
-		Issuer: w.Issuer, Subject: w.Subject, Audience: w.Audience, ID: w.ID, Access: w.Access,
+		Issuer: w.Issuer, Subject: w.Subject, Audience: w.Audience, ID: w.ID, Access: w.Access, Source: w.Source, Groups: w.Groups,
 		Expires: fromSeconds(w.Expires), NotBefore: fromSeconds(w.NotBefore), IssuedAt: fromSeconds(w.IssuedAt),
 	}, true
 }

@@ -50,7 +50,7 @@ func (b *bench) forge(t testing.TB, header map[string]any, payload string, secre
 	switch k := secret.(type) {
 	case *Key:
 		sum := sha256.Sum256([]byte(text))
-		r, s, err := ecdsa.Sign(rand.Reader, k.private, sum[:])
+		r, s, err := ecdsa.Sign(rand.Reader, ecPrivate(k), sum[:])
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func (b *bench) with(changes map[string]any) map[string]any {
 func certificate(t testing.TB, k, ca *Key, notAfter time.Time) string {
 	t.Helper()
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "token"}, NotAfter: notAfter, IsCA: k == ca}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &k.private.PublicKey, ca.private)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, k.private.Public(), ca.private)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func certificate(t testing.TB, k, ca *Key, notAfter time.Time) string {
 func TestForgedHeaders(t *testing.T) {
 	b := newBench(t)
 	evil, ca := newTestKey(t), newTestKey(t)
-	point, err := evil.private.PublicKey.Bytes()
+	point, err := ec(evil).Bytes()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +101,7 @@ func TestForgedHeaders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ours, err := b.key.private.PublicKey.Bytes()
+	ours, err := ec(b.key).Bytes()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,16 +6,30 @@ import (
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/sha256"
+	"crypto/x509"
+	"encoding/base32"
 	"encoding/base64"
-	"encoding/binary"
 	"fmt"
+	"iter"
+	"slices"
+	"strings"
 
 	"github.com/docker/libtrust"
 )
 
-// KeyID returns libtrust's id of pub, an EC or RSA key: twelve groups of four characters, by which registry:2 finds the key
-// in its rootcertbundle.
+// KeyID returns libtrust's id of pub: twelve groups of four characters, by which registry:2 finds the key in its rootcertbundle.
+// libtrust knows EC and RSA keys only. An Ed25519 key gets an id of the same construction, which is ours alone: the first 30
+// bytes of the SHA-256 of its SubjectPublicKeyInfo in base32.
 func KeyID(pub crypto.PublicKey) (string, error) {
+	if ed, ok := pub.(ed25519.PublicKey); ok {
+		der, err := x509.MarshalPKIXPublicKey(ed)
+		if err != nil {
+			return "", fmt.Errorf("the public key could not be encoded: %w", err)
+		}
+		sum := sha256.Sum256(der)
+		text := base32.StdEncoding.EncodeToString(sum[:30])
+		return strings.Join(slices.Collect(groups(text, 4)), ":"), nil
+	}
 	k, err := libtrust.FromCryptoPublicKey(pub)
 	if err != nil {
 		return "", fmt.Errorf("a public key of type %T has no libtrust id: %w", pub, err)
@@ -35,11 +49,7 @@ func Thumbprint(pub crypto.PublicKey) (string, error) {
 		}
 		members = fmt.Sprintf(`{"crv":%q,"kty":"EC","x":%q,"y":%q}`, k.Params().Name, encode(x), encode(y))
 	case *rsa.PublicKey:
-		e := binary.BigEndian.AppendUint64(nil, uint64(k.E))
-		for len(e) > 1 && e[0] == 0 {
-			e = e[1:]
-		}
-		members = fmt.Sprintf(`{"e":%q,"kty":"RSA","n":%q}`, encode(e), encode(k.N.Bytes()))
+		members = fmt.Sprintf(`{"e":%q,"kty":"RSA","n":%q}`, encode(exponent(k)), encode(k.N.Bytes()))
 	case ed25519.PublicKey:
 		members = fmt.Sprintf(`{"crv":"Ed25519","kty":"OKP","x":%q}`, encode(k))
 	default:
@@ -47,6 +57,14 @@ func Thumbprint(pub crypto.PublicKey) (string, error) {
 	}
 	sum := sha256.Sum256([]byte(members))
 	return encode(sum[:]), nil
+}
+
+// groups yields text in pieces of size bytes, which divides its length.
+func groups(text string, size int) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for ; text != "" && yield(text[:size]); text = text[size:] {
+		}
+	}
 }
 
 // coordinates returns X and Y of a point on the key's curve, each as long as the curve's field.

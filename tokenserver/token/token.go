@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// MaxSize is the length in bytes of the longest token that is signed or looked at: a hundred and more repositories in one.
-const MaxSize = 16 << 10
+// MaxSize is the length in bytes of the longest token that is signed or looked at: hundreds of repositories in one. Clients read
+// answers of at most 64 KiB, and it has to fit into a request's header.
+const MaxSize = 56 << 10
 
 // Leeway is how far the clocks of issuer and verifier may be apart, as distribution's verifier has it.
 const Leeway = 60 * time.Second
@@ -35,4 +36,8 @@ type Claims struct {
 	// ID tells tokens apart in logs.
 	ID     string
 	Access []Access
+	// Source says what proved the account, in the issuer's words, so that he can say how it is now.
+	Source string
+	// Groups are the account's when the token was made, for what its grants do not name (RFC 9068 section 2.2.3.1).
+	Groups []string
 }

@@ -43,7 +43,7 @@ func NewVerifier(keys func() []PublicKey, expect func() (issuer, audience string
 		keys: keys, expect: expect, now: now,
 		// Strict: otherwise one token has several spellings. Claims are checked by check, at cache hits too.
 		parser: jwt.NewParser(jwt.WithStrictDecoding(), jwt.WithoutClaimsValidation(),
-			jwt.WithValidMethods([]string{jwt.SigningMethodES256.Alg()})),
+			jwt.WithValidMethods([]string{ES256, RS256, EdDSA})), // key pins the one of the key
 	}
 }
 
@@ -133,7 +133,7 @@ func (st *state) key(t *jwt.Token) (any, error) {
 			return nil, fmt.Errorf("its header has %s", name)
 		}
 	}
-	return k.key, nil
+	return k.Material(), nil
 }
 
 // check says whether c is for this issuer and audience, and for now.

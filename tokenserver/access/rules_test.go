@@ -1,4 +1,4 @@
-package tokenserver
+package access
 
 import (
 	"fmt"
@@ -7,12 +7,13 @@ import (
 	"testing"
 
 	"gatehouse/configs"
+	"gatehouse/tokenserver"
 	"gatehouse/tokenserver/token"
 )
 
 func newRules(t testing.TB, rules ...configs.Rule) *Rules {
 	t.Helper()
-	r, err := NewRules(rules, false)
+	r, err := New(rules, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -28,15 +29,26 @@ func scopes(t testing.TB, text string) []token.Access {
 	return list
 }
 
-// granted returns what account gets of the scopes in text, as text.
-func granted(t testing.TB, r *Rules, account, text string) string {
+// granted is what decisions grant, as a token says it.
+func granted(decisions []tokenserver.Decision) []token.Access {
+	var list []token.Access
+	for _, d := range decisions {
+		if len(d.Actions) > 0 {
+			list = append(list, token.Access{Type: d.Asked.Type, Class: d.Asked.Class, Name: d.Asked.Name, Actions: d.Actions})
+		}
+	}
+	return list
+}
+
+// grantedText returns what account gets of the scopes in text, as text.
+func grantedText(t testing.TB, r *Rules, account, text string) string {
 	t.Helper()
-	list, err := r.Authorize(t.Context(), Identity{Account: account}, scopes(t, text))
+	list, err := r.Authorize(t.Context(), tokenserver.Identity{Account: account}, scopes(t, text))
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts := make([]string, len(list))
-	for i, a := range list {
+	texts := make([]string, len(granted(list)))
+	for i, a := range granted(list) {
 		texts[i] = a.String()
 	}
 	return strings.Join(texts, " ")
@@ -44,16 +56,16 @@ func granted(t testing.TB, r *Rules, account, text string) string {
 
 func TestRules(t *testing.T) {
 	r := newRules(t,
-		configs.Rule{Account: "mallory", Repository: "**", Actions: nil},
-		configs.Rule{Account: "*", Repository: "secret/**", Actions: nil},
-		configs.Rule{Account: "alice", Repository: "**", Actions: []string{"*"}},
-		configs.Rule{Account: "bob", Repository: "team/*", Actions: []string{"pull", "push"}},
-		configs.Rule{Account: "bob", Repository: "team/**", Actions: []string{"pull"}},
-		configs.Rule{Account: "auditor", Repository: "**", Actions: []string{"catalog"}},
-		configs.Rule{Account: "lister", Repository: "lister/**", Actions: []string{"*"}},
-		configs.Rule{Account: "lister", Repository: "**", Actions: []string{"pull", "catalog"}},
-		configs.Rule{Account: "*", Repository: "pub/**", Actions: []string{"pull"}},
-		configs.Rule{Account: "*", Repository: "**", Actions: []string{}},
+		configs.Rule{Account: configs.Names{"mallory"}, Repository: configs.Names{"**"}, Actions: nil},
+		configs.Rule{Account: configs.Names{"*"}, Repository: configs.Names{"secret/**"}, Actions: nil},
+		configs.Rule{Account: configs.Names{"alice"}, Repository: configs.Names{"**"}, Actions: []string{"*"}},
+		configs.Rule{Account: configs.Names{"bob"}, Repository: configs.Names{"team/*"}, Actions: []string{"pull", "push"}},
+		configs.Rule{Account: configs.Names{"bob"}, Repository: configs.Names{"team/**"}, Actions: []string{"pull"}},
+		configs.Rule{Account: configs.Names{"auditor"}, Repository: configs.Names{"**"}, Actions: []string{"catalog"}},
+		configs.Rule{Account: configs.Names{"lister"}, Repository: configs.Names{"lister/**"}, Actions: []string{"*"}},
+		configs.Rule{Account: configs.Names{"lister"}, Repository: configs.Names{"**"}, Actions: []string{"pull", "catalog"}},
+		configs.Rule{Account: configs.Names{"*"}, Repository: configs.Names{"pub/**"}, Actions: []string{"pull"}},
+		configs.Rule{Account: configs.Names{"*"}, Repository: configs.Names{"**"}, Actions: []string{}},
 	)
 	for _, tt := range []struct{ account, asked, want string }{
 		{"alice", "repository:x/y:pull,push,delete", "repository:x/y:pull,push,delete"},
@@ -87,59 +99,59 @@ func TestRules(t *testing.T) {
 		{"", "repository:pub/a:pull", ""},
 		{"", "registry:catalog:*", ""},
 	} {
-		if got := granted(t, r, tt.account, tt.asked); got != tt.want {
+		if got := grantedText(t, r, tt.account, tt.asked); got != tt.want {
 			t.Errorf("%q asks for %q: got %q, want %q", tt.account, tt.asked, got, tt.want)
 		}
 	}
 }
 
 func TestEverything(t *testing.T) {
-	r, err := NewRules(nil, true)
+	r, err := New(nil, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	const all = "repository:a/b:pull,push,delete registry:catalog:*"
-	if got := granted(t, r, "alice", all); got != all {
+	if got := grantedText(t, r, "alice", all); got != all {
 		t.Errorf("an account got %q", got)
 	}
-	if got := granted(t, r, "", all); got != "" {
+	if got := grantedText(t, r, "", all); got != "" {
 		t.Errorf("anonymous got %q", got)
 	}
-	if got := granted(t, newRules(t), "alice", all); got != "" {
+	if got := grantedText(t, newRules(t), "alice", all); got != "" {
 		t.Errorf("no rules granted %q", got)
 	}
-	if _, err := NewRules([]configs.Rule{{Account: "a", Repository: "b"}}, true); err == nil {
+	if _, err := New([]configs.Rule{{Account: configs.Names{"a"}, Repository: configs.Names{"b"}}}, true); err == nil {
 		t.Error("rules and everything at once")
 	}
 }
 
 func TestAuthorizeLeavesItsArgumentAlone(t *testing.T) {
-	r := newRules(t, configs.Rule{Account: "a", Repository: "**", Actions: []string{"pull"}})
+	r := newRules(t, configs.Rule{Account: configs.Names{"a"}, Repository: configs.Names{"**"}, Actions: []string{"pull"}})
 	wanted := scopes(t, "repository:x:push,pull repository:y:push")
 	before := fmt.Sprint(wanted)
-	first, err := r.Authorize(t.Context(), Identity{Account: "a"}, wanted)
+	first, err := r.Authorize(t.Context(), tokenserver.Identity{Account: "a"}, wanted)
 	if err != nil || fmt.Sprint(wanted) != before {
 		t.Errorf("wanted became %v, %v", wanted, err)
 	}
 	// And no request sees another's grants.
-	second, err := r.Authorize(t.Context(), Identity{Account: "a"}, scopes(t, "repository:z:pull"))
-	if err != nil || reflect.DeepEqual(first, second) || len(second) != 1 || second[0].Name != "z" {
+	second, err := r.Authorize(t.Context(), tokenserver.Identity{Account: "a"}, scopes(t, "repository:z:pull"))
+	if err != nil || reflect.DeepEqual(first, second) || len(second) != 1 || second[0].Asked.Name != "z" {
 		t.Errorf("second %v, %v", second, err)
 	}
 }
 
-func TestNewRulesRefuses(t *testing.T) {
+func TestNewRefuses(t *testing.T) {
 	for name, c := range map[string]configs.Rule{
-		"no account":        {Repository: "a", Actions: []string{"pull"}},
-		"account pattern":   {Account: "a:b", Repository: "a", Actions: []string{"pull"}},
-		"no repository":     {Account: "a", Actions: []string{"pull"}},
-		"unknown action":    {Account: "a", Repository: "a", Actions: []string{"read"}},
-		"upper-case action": {Account: "a", Repository: "a", Actions: []string{"Pull"}},
-		"empty action":      {Account: "a", Repository: "a", Actions: []string{""}},
-		"catalog of a part": {Account: "a", Repository: "a/**", Actions: []string{"catalog"}},
+		"no account":        {Repository: configs.Names{"a"}, Actions: []string{"pull"}},
+		"account pattern":   {Account: configs.Names{"a:b"}, Repository: configs.Names{"a"}, Actions: []string{"pull"}},
+		"no repository":     {Account: configs.Names{"a"}, Actions: []string{"pull"}},
+		"unknown action":    {Account: configs.Names{"a"}, Repository: configs.Names{"a"}, Actions: []string{"read"}},
+		"upper-case action": {Account: configs.Names{"a"}, Repository: configs.Names{"a"}, Actions: []string{"Pull"}},
+		"empty action":      {Account: configs.Names{"a"}, Repository: configs.Names{"a"}, Actions: []string{""}},
+		"catalog of a part": {Account: configs.Names{"a"}, Repository: configs.Names{"a/**"}, Actions: []string{"catalog"}},
 	} {
-		_, err := NewRules([]configs.Rule{{Account: "ok", Repository: "**", Actions: []string{"*"}}, c}, false)
-		if err == nil || !strings.Contains(err.Error(), "access rule 2") {
+		_, err := New([]configs.Rule{{Account: configs.Names{"ok"}, Repository: configs.Names{"**"}, Actions: []string{"*"}}, c}, false)
+		if err == nil || !strings.Contains(err.Error(), "tokenserver.access[1]") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -156,7 +168,7 @@ func FuzzAuthorize(f *testing.F) {
 				actions = append(actions, action)
 			}
 		}
-		r, err := NewRules([]configs.Rule{{Account: "a", Repository: pattern, Actions: actions}}, false)
+		r, err := New([]configs.Rule{{Account: configs.Names{"a"}, Repository: configs.Names{pattern}, Actions: actions}}, false)
 		if err != nil {
 			return
 		}
@@ -164,11 +176,11 @@ func FuzzAuthorize(f *testing.F) {
 		if err != nil {
 			return
 		}
-		list, err := r.Authorize(t.Context(), Identity{Account: "a"}, wanted)
+		list, err := r.Authorize(t.Context(), tokenserver.Identity{Account: "a"}, wanted)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, g := range list {
+		for _, g := range granted(list) {
 			if g.Type == "repository" && !naiveMatch(pattern, g.Name) || g.Type == "registry" && pattern != "**" {
 				t.Fatalf("%q granted %v", pattern, g)
 			}

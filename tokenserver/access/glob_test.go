@@ -1,4 +1,4 @@
-package tokenserver
+package access
 
 import (
 	"strings"
@@ -45,17 +45,17 @@ func TestGlob(t *testing.T) {
 			continue
 		}
 		for name := range strings.SplitSeq(tt.yes, " ") {
-			if name != "" && !g.match(name) {
+			if name != "" && !g.match(name, "", "") {
 				t.Errorf("%q does not match %q", tt.pattern, name)
 			}
 		}
 		for name := range strings.SplitSeq(tt.no, " ") {
-			if name != "" && g.match(name) {
+			if name != "" && g.match(name, "", "") {
 				t.Errorf("%q matches %q", tt.pattern, name)
 			}
 		}
 	}
-	if new(glob).match("") || new(glob).match("a") {
+	if new(glob).match("", "", "") || new(glob).match("a", "", "") {
 		t.Error("the zero glob matches something")
 	}
 }
@@ -77,7 +77,7 @@ func TestGlobTakesLinearTime(t *testing.T) {
 		if err != nil {
 			continue // two asterisks and one more
 		}
-		if g.match(name) {
+		if g.match(name, "", "") {
 			t.Errorf("%q matched", part)
 		}
 	}
@@ -97,7 +97,7 @@ func FuzzGlob(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if got, want := g.match(name), naiveMatch(pattern, name); got != want {
+		if got, want := g.match(name, "", ""), naiveMatch(pattern, name); got != want {
 			t.Errorf("%q matches %q: %v, want %v", pattern, name, got, want)
 		}
 	})
