@@ -32,7 +32,7 @@ type accounts struct {
 // somebody else's then.
 func (s *server) newAccounts(o *tokenserver.Options) (*accounts, error) {
 	c := s.cfg.TokenServer
-	if s.cfg.Auth.Htpasswd == nil && c.LDAP == nil && len(c.OIDC) == 0 && c.ClientCertificates == nil && c.Access == nil {
+	if s.cfg.Auth.Htpasswd == nil && c.LDAP == nil && len(c.OIDC) == 0 && c.ClientCertificates == nil && c.Access == nil || s.cfg.Auth.Token.Outside() {
 		return nil, nil
 	}
 	a := &accounts{now: make(map[string]func(context.Context, string) (tokenserver.Identity, error))}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -37,7 +36,7 @@ func newPodman(t *testing.T) client {
 		"CONTAINERS_STORAGE_CONF="+storage,
 		"CONTAINERS_CONF="+containers,
 		"CONTAINERS_REGISTRIES_CONF="+registries,
-		"REGISTRY_AUTH_FILE="+filepath.Join(home, "auth.json"))
+		"REGISTRY_AUTH_FILE="+writeClientFile(t, home, "auth.json", "{}")) // which it wants to be there
 	t.Cleanup(func() {
 		if err := os.RemoveAll(home); err != nil {
 			t.Errorf("podman's storage left behind: %v", err)

@@ -22,7 +22,7 @@ import (
 const (
 	alice         = "alice" // may do everything
 	alicePassword = "correct horse: bättery"
-	bob           = "bob" // may pull from pub/**
+	bob           = "bob" // may pull from pub/**, and pull and push in bob/**; everybody may pull from open/**
 	bobPassword   = "staple"
 )
 
@@ -40,6 +40,7 @@ func TestClients(t *testing.T) {
 		"crane":     testCrane,
 		"curl":      testCurl,
 		"challenge": testChallenges,
+		"rights":    testRights,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -109,6 +110,9 @@ tokenserver:
   access:
     - {account: alice, repository: "**", actions: ["*"]}
     - {account: bob, repository: "pub/**", actions: [pull]}
+    - {account: bob, repository: "bob/**", actions: [pull, push]}
+    - {account: bob, repository: "closed/**", deny: true, message: "closed for the audit: ask ops"}
+    - {account: "*", anonymous: true, repository: "open/**", actions: [pull]}
 index: {path: "%[1]s/index.db"}
 `, dir, addr, l.certs.CertFile, l.certs.KeyFile, strings.Join(storage, "\n  "))
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {

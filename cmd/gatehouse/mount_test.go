@@ -59,8 +59,8 @@ func TestOutsideIssuer(t *testing.T) {
 			}
 			if htpasswd != nil {
 				fatal(t, tokenserver.NewHtpasswdFile(htpasswd.Path).Add(alice, alicesWords))
+				s.cfg.TokenServer.Access = []configs.Rule{{Account: configs.Names{"*"}, Repository: configs.Names{"**"}, Actions: []string{"pull"}}}
 			}
-			s.cfg.TokenServer.Access = []configs.Rule{{Account: configs.Names{"*"}, Repository: configs.Names{"**"}, Actions: []string{"pull"}}}
 			a, err := s.newAuth()
 			fatal(t, err)
 			may := a.forRegistry(gateway.Origin{}).May
@@ -74,7 +74,7 @@ func TestOutsideIssuer(t *testing.T) {
 				account, action string
 				want            bool
 			}{{alice, "pull", true}, {alice, "push", false}, {"", "pull", false}} {
-				if got := may(t.Context(), &token.Claims{Subject: q.account})("a", q.action); got != q.want {
+				if got := may(t.Context(), &token.Claims{Subject: q.account, Source: "htpasswd"})("a", q.action); got != q.want {
 					t.Errorf("%q may %s: %v, want %v", q.account, q.action, got, q.want)
 				}
 			}

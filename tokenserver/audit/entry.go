@@ -62,12 +62,15 @@ func newEntry(e tokenserver.Event) entry {
 		at := e.Expires.UTC()
 		n.Expires = &at
 	}
-	n.decided(e.Decisions)
+	n.decided(e.Decisions, e.Refused == "")
 	return n
 }
 
-// decided adds what was asked and granted, in the words of scopes.
-func (n *entry) decided(decisions []tokenserver.Decision) {
+// noRule stands where a decision was made and no rule matched.
+const noRule = "none"
+
+// decided adds what was asked and granted, in the words of scopes. over says that rules were asked at all.
+func (n *entry) decided(decisions []tokenserver.Decision, over bool) {
 	var rules []string
 	for _, d := range decisions {
 		n.Asked = append(n.Asked, printable(d.Asked.String()))
@@ -76,8 +79,12 @@ func (n *entry) decided(decisions []tokenserver.Decision) {
 			granted.Actions = d.Actions
 			n.Granted = append(n.Granted, printable(granted.String()))
 		}
-		if d.Rule != "" && !slices.Contains(rules, d.Rule) {
-			rules = append(rules, d.Rule)
+		rule := d.Rule
+		if rule == "" && over {
+			rule = noRule
+		}
+		if rule != "" && !slices.Contains(rules, rule) {
+			rules = append(rules, rule)
 		}
 	}
 	n.Rule = printable(strings.Join(rules, ", "))
