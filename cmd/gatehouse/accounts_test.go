@@ -4,8 +4,11 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -164,4 +167,52 @@ func explainDenied(t *testing.T, i *instance, log string, environ []string) {
 		t.Logf("access explain %s\n%s", question, out)
 	}
 	t.Log(lines[len(lines)-1])
+}
+
+// TestAccountsOfCertificates: who shows a certificate and no password gets a token as the account that it names, whoever shows none
+// is anonymous, and a password counts before a certificate.
+func TestAccountsOfCertificates(t *testing.T) {
+	known, stranger := testbench.NewCertificate(t, "node-7.example.com"), testbench.NewCertificate(t, "node-8.example.com")
+	i := startOn(t, filepath.Join(t.TempDir(), "data"),
+		fmt.Sprintf("REGISTRY_HTTP_TLS_CLIENTCAS=[%q]", known.CAFile), "REGISTRY_HTTP_TLS_CLIENTAUTH=verify-client-cert-if-given",
+		`REGISTRY_TOKENSERVER_CLIENTCERTIFICATES={account: "cert/${dns}"}`,
+		`REGISTRY_TOKENSERVER_ACCESS=[{account: alice, repository: "**", actions: ["*"]}, {account: "cert/node-*", repository: "base/**", actions: [pull]}]`)
+	const scope = "repository:base/app:pull,push"
+	show := func(c testbench.Certificate) {
+		pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+		fatal(t, err)
+		transport := i.Client.Transport.(*http.Transport).Clone()
+		transport.TLSClientConfig.Certificates = []tls.Certificate{pair}
+		i.Client = &http.Client{Transport: transport}
+		t.Cleanup(transport.CloseIdleConnections)
+	}
+	anonymous := "Authorization: Basic Og==" // nobody, in Basic's words
+	ask := func() string {
+		_, body := i.want(200, "GET", "/token?service=gatehouse&scope="+scope, nil, anonymous)
+		return string(body)
+	}
+	i.wantGranted("alice", alicesWords, scope, "base/app:pull,push")
+	if body := ask(); strings.Contains(claimsOf(t, body), `base/app`) {
+		t.Errorf("without a certificate: %s", body)
+	}
+	show(known)
+	if claims := claimsOf(t, ask()); !strings.Contains(claims, `"sub":"cert/node-7.example.com"`) || !strings.Contains(claims, `["pull"]`) {
+		t.Errorf("with a certificate: %s", claims)
+	}
+	i.wantGranted("alice", alicesWords, scope, "base/app:pull,push")
+	show(stranger)
+	if _, _, err := i.do("GET", "/token", nil, anonymous); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("with a certificate of another CA: %v", err)
+	}
+}
+
+// claimsOf returns the payload of the token in an answer.
+func claimsOf(t *testing.T, body string) string {
+	t.Helper()
+	var answer struct{ Token string }
+	fatal(t, json.Unmarshal([]byte(body), &answer))
+	parts := strings.Split(answer.Token, ".")
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	fatal(t, err)
+	return string(payload)
 }
