@@ -21,6 +21,8 @@ import (
 const (
 	collectedWait = 10 * time.Second
 	collectedPoll = 20 * time.Millisecond
+	// After so many looks it asks for the deletion to be finished: who began it may have been stopped.
+	collectedPatience = 10
 )
 
 // maxAttempts is how often bytes are written again that the collector took away in the wrong moment.
@@ -32,10 +34,16 @@ func (g *Registry) prepare(ctx context.Context, d digest.Digest) (index.Ticket, 
 	defer cancel()
 	tick := time.NewTicker(collectedPoll)
 	defer tick.Stop()
-	for {
+	for look := 0; ; look++ {
 		ticket, err := g.Index.Prepare(ctx, d)
 		if !errors.Is(err, index.ErrCollected) {
 			return ticket, err
+		}
+		if look%collectedPatience == collectedPatience-1 && g.Finish != nil {
+			if err := g.Finish(ctx, d); err != nil {
+				g.Log.WarnContext(ctx, "a digest that is being pushed could not be deleted to the end", "digest", d, "err", err)
+			}
+			continue
 		}
 		select {
 		case <-tick.C:

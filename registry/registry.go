@@ -15,6 +15,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"gatehouse/registry/index"
 	"gatehouse/registry/manifest"
 	"gatehouse/registry/store"
@@ -49,6 +51,9 @@ type Options struct {
 	// Adopt sees to it that the index knows what a tree written by distribution says of a repository: it is called before the
 	// index is asked about one; writes says that the request may change it. nil: the index knows all.
 	Adopt func(ctx context.Context, repo string, writes bool) error
+	// Finish ends the deletion of a digest that a push has waited for in vain: the collector that began it may be paused. It may
+	// do nothing. nil: there is no collector.
+	Finish func(context.Context, digest.Digest) error
 	// Observe is told the account of a request, for the access log. May be nil.
 	Observe func(ctx context.Context, account string)
 	// Now is the time, for the age of uploads. nil: time.Now.

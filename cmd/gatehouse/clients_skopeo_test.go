@@ -28,7 +28,9 @@ func newSkopeo(t *testing.T) skopeo {
 	registries := writeClientFile(t, home, "registries.conf", "unqualified-search-registries = []\n")
 	c := newClient(testbench.Tool(t, "skopeo"), home,
 		"REGISTRY_AUTH_FILE="+filepath.Join(home, "auth.json"),
-		"CONTAINERS_REGISTRIES_CONF="+registries)
+		"CONTAINERS_REGISTRIES_CONF="+registries,
+		// What it remembers of blobs is its own, also for root: else it sends, in place of a layer, one that another test compressed.
+		"_CONTAINERS_ROOTLESS_UID=1", "XDG_DATA_HOME="+home)
 	return skopeo{c, policy}
 }
 

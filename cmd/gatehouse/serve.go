@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 
+	"github.com/opencontainers/go-digest"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
@@ -160,6 +161,7 @@ func (s *server) newRegistry() (*registry.Registry, error) {
 		Delete: s.cfg.Storage.Delete.Enabled, Redirect: !s.cfg.Storage.Redirect.Disable,
 		ReadOnly: s.readOnly.Enabled, Adopt: s.adopter.Touch, Observe: gateway.SetAccount, Log: s.log,
 	}
+	o.Finish = func(ctx context.Context, d digest.Digest) error { return s.gc.Finish(ctx, d) }
 	o.Prefix, o.Headers = s.cfg.HTTP.Prefix, s.cfg.HTTP.Headers
 	o.MaxRepositories, o.MaxTags = s.cfg.Catalog.MaxEntries, s.cfg.Tags.MaxTags
 	if o.Manifests, err = manifest.NewRules(manifestPolicy(s.cfg)); err != nil {

@@ -208,6 +208,36 @@ func TestPauseWhileResuming(t *testing.T) {
 	b.check()
 }
 
+// TestFinish: what a crash left half deleted can be pushed again while the collector is paused, and nothing else is deleted.
+func TestFinish(t *testing.T) {
+	b := condemned(t, gc.Batch, nil)
+	b.db.fail(func(_ context.Context, op string) error {
+		if op == "Update" && b.marked() == gc.Batch {
+			return errStruck
+		}
+		return nil
+	})
+	_, err := b.gc.Cycle(t.Context(), gc.Request{})
+	wantErr(t, err, errStruck)
+	b.reopen()
+	ok(t, b.gc.Pause(t.Context(), "alice"))
+	d := digest.FromString("blob 0")
+	if _, err := b.index.Prepare(t.Context(), d); !errors.Is(err, index.ErrCollected) {
+		t.Fatalf("it is not being deleted: %v", err)
+	}
+	for range 2 {
+		ok(t, b.gc.Finish(t.Context(), d))
+	}
+	ok(t, b.gc.Finish(t.Context(), digest.FromString("another")))
+	if _, err := b.index.Prepare(t.Context(), d); err != nil {
+		t.Errorf("it cannot be pushed: %v", err)
+	}
+	if n := b.marked(); n != gc.Batch-1 {
+		t.Errorf("%d are marked", n)
+	}
+	b.refused(gc.Request{}, gc.ErrPaused)
+}
+
 // TestRate: with a rate, no more is marked at a time than is deleted in a second: a push of it waits for that.
 func TestRate(t *testing.T) {
 	const rate, blobs = 20, 30

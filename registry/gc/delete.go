@@ -52,6 +52,37 @@ func (r *run) resume(ctx context.Context) error {
 	return nil
 }
 
+// Finish deletes the bytes of a digest that a cycle marked and did not come to: it was interrupted, and then the collector was
+// paused, or disabled. Until that is done nobody can push the digest; so whoever wants to push it, and has the bytes, asks for
+// this. It does nothing for a digest that is not marked, and while a cycle runs, which may be about to do it.
+func (c *Collector) Finish(ctx context.Context, d digest.Digest) error {
+	if !c.cycle.TryLock() {
+		return nil
+	}
+	defer c.cycle.Unlock()
+	if c.ReadOnly() {
+		return ErrReadOnly
+	}
+	left, err := c.Index.Marked(ctx)
+	if err != nil {
+		return fmt.Errorf("read what is being deleted: %w", err)
+	}
+	r := newRun(c, Request{})
+	for _, o := range left {
+		if o.Digest != d {
+			continue
+		}
+		if _, known := c.unsure[d]; !known {
+			c.unsure[d] = c.started
+		}
+		if err := r.delete(ctx, []index.Outcome{o}); err != nil {
+			return err
+		}
+		return c.ended(ctx, r)
+	}
+	return nil
+}
+
 // delete removes the bytes of marked digests, and then from the index that they are being deleted. Each that fails stays
 // marked for the next cycle.
 func (r *run) delete(ctx context.Context, marked []index.Outcome) error {
