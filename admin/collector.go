@@ -7,11 +7,11 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
-	"gatehouse/registry/adopt"
 	"gatehouse/registry/gc"
 	"gatehouse/registry/index"
 	"gatehouse/registry/manifest"
@@ -91,6 +91,12 @@ func (p Policy) over(base index.Policy) (index.Policy, error) {
 		}
 	}
 	return base, nil
+}
+
+// Check returns an error that names the first word that cannot be meant.
+func (p Policy) Check() error {
+	_, err := p.over(index.Policy{})
+	return err
 }
 
 // PlanStep is what GET /v1/gc/plan has a line of for each thing that the collector would do, in the order of time. The last line has
@@ -180,8 +186,8 @@ func (c *Collector) explain(w http.ResponseWriter, r *http.Request) error {
 	}
 	repo := query.Get("repository")
 	if repo != "" {
-		if !adopt.ValidName(repo) {
-			return Errorf(http.StatusBadRequest, "%q cannot be the name of a repository", repo)
+		if err := CheckRepository(repo); err != nil {
+			return err
 		}
 		if err := c.Touch(r.Context(), repo, false); err != nil {
 			return fmt.Errorf("read repository %s from distribution's tree: %w", repo, err)
@@ -191,10 +197,32 @@ func (c *Collector) explain(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if e.Revision, err = decimal(e.Revision); err != nil {
+		return err
+	}
 	if !e.Known {
 		return Errorf(http.StatusNotFound, "the registry does not know %s: no repository has it, and the collector has not deleted it of late", dgst)
 	}
 	return Reply(w, e)
+}
+
+// decimal returns the number of a change of the index, which that writes with the digits of 16, as people write numbers. An index that
+// nobody has changed is at 0.
+func decimal(revision string) (string, error) {
+	if revision == "" {
+		return "0", nil
+	}
+	n, err := strconv.ParseUint(revision, 16, 64)
+	if err != nil {
+		return "", fmt.Errorf("read the number of the index's last change: %w", err)
+	}
+	return strconv.FormatUint(n, 10), nil
+}
+
+// CheckDigest returns an error for what is no digest.
+func CheckDigest(s string) error {
+	_, err := parseDigest(s)
+	return err
 }
 
 func parseDigest(s string) (digest.Digest, error) {
@@ -263,13 +291,15 @@ type RunCollector struct {
 	Scan  bool `json:"scan,omitempty"`  // compares storage and index
 }
 
-// CollectorProgress is a line of its answer: what was done so far; the last has Done. So has the last before an error.
+// CollectorProgress is a line of its answer: what was done so far; the last has Done. So has the last before an error. The first has
+// Waits, and nothing else, where another collection is at work: then this one begins when that has ended.
 type CollectorProgress struct {
 	gc.Report
-	Done bool `json:"done,omitempty"`
+	Waits bool `json:"waits,omitempty"`
+	Done  bool `json:"done,omitempty"`
 }
 
-// run has the collector work until nothing is due. When the client goes, it ends after the step that it is at.
+// run has the collector work until nothing is due, after what it is at. When the client goes, it ends after the step that it is at.
 func (c *Collector) run(w http.ResponseWriter, r *http.Request) error {
 	var in RunCollector
 	if err := Read(w, r, &in); err != nil {
@@ -283,6 +313,7 @@ func (c *Collector) run(w http.ResponseWriter, r *http.Request) error {
 	lines := NewLines(w)
 	report, err := c.GC.Cycle(r.Context(), gc.Request{
 		Policy: &policy, Force: in.Force, Scan: in.Scan, Drain: true,
+		Wait:     func() { _ = lines.Write(CollectorProgress{Waits: true}) },
 		Progress: func(so gc.Report) { _ = lines.Write(CollectorProgress{Report: so}) }, // a client that has gone ends the context
 	})
 	Note(r, slog.String("cycle", report.Number), slog.Int("deleted", report.Deleted), slog.Int64("bytes", report.Bytes))

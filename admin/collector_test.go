@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +69,18 @@ func TestPolicyOfARequest(t *testing.T) {
 	}
 }
 
+// TestRevision: the index counts with the digits of 16.
+func TestRevision(t *testing.T) {
+	for in, want := range map[string]string{"": "0", "000000000000000a": "10", "0000000000000010": "16", "00000000000001ff": "511"} {
+		if got, err := decimal(in); err != nil || got != want {
+			t.Errorf("%q: %q, %v; want %q", in, got, err, want)
+		}
+	}
+	if got, err := decimal("damaged"); err == nil {
+		t.Errorf("it is %q", got)
+	}
+}
+
 func TestCollectorRefusals(t *testing.T) {
 	b, _ := collectorBench(t)
 	ctx := t.Context()
@@ -124,7 +138,7 @@ func TestNothingIsPlannedDuringAdoption(t *testing.T) {
 	}
 }
 
-// TestRunOneAtATime: the collector that is at work is asked to work; and a client that goes ends what it asked for.
+// TestRunOneAtATime: the collector that is at work is asked to work, which it does then; and a client that goes ends what it asked for.
 func TestRunOneAtATime(t *testing.T) {
 	b, c := collectorBench(t)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -133,18 +147,32 @@ func TestRunOneAtATime(t *testing.T) {
 		b.push("a", string(rune('a'+i)), "v1") // one after the other loses the tag
 	}
 	b.settle()
-	var busy, seen int
+	var seen int
+	waits, second := make(chan struct{}), make(chan error, 1)
 	err := StreamOf(ctx, b.Client, "POST", "/v1/gc/run", RunCollector{Policy: Policy{Grace: "0s", Untagged: "0s", Quarantine: "1h"}}, func(p CollectorProgress) error {
 		if seen++; seen == 1 {
-			wantStatus(t, "a second run", b.Call(ctx, "POST", "/v1/gc/run", RunCollector{}, nil), 409)
-			busy++
+			go func() {
+				var said []CollectorProgress
+				err := StreamOf(t.Context(), b.Client, "POST", "/v1/gc/run", RunCollector{}, func(p CollectorProgress) error {
+					if said = append(said, p); len(said) == 1 {
+						close(waits)
+					}
+					return nil
+				})
+				if last := len(said) - 1; err == nil && (!said[0].Waits || said[0].Done || last == 0 || !said[last].Done || said[last].Waits) {
+					err = fmt.Errorf("it said %+v", said)
+				}
+				second <- err
+			}()
+			<-waits
 			return io.ErrUnexpectedEOF // the client goes
 		}
 		return nil
 	})
-	if !errors.Is(err, io.ErrUnexpectedEOF) || busy != 1 {
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("%v, after %d lines", err, seen)
 	}
+	ok(t, <-second)
 	left := func() (n int) {
 		queues, err := b.index.Queues(t.Context())
 		ok(t, err)
@@ -219,6 +247,9 @@ func TestCollectorLists(t *testing.T) {
 	}
 	var e index.Explanation
 	ok(t, b.Call(ctx, "GET", "/v1/gc/explain?digest="+string(two), nil, &e))
+	if n, err := strconv.Atoi(e.Revision); err != nil || n == 0 || strconv.Itoa(n) != e.Revision {
+		t.Errorf("revision %q is no number for people: %v", e.Revision, err)
+	}
 	if text, err := json.Marshal(e); err != nil || !strings.Contains(string(text), `"path":[{"kind":"tag","tag":"v2"}`) {
 		t.Errorf("%s, %v", text, err)
 	}

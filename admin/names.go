@@ -45,11 +45,19 @@ func RepositoryPath(name, rest string) string {
 	return "/v1/repositories/" + url.PathEscape(name) + rest
 }
 
+// CheckRepository returns an error for what no repository can be called.
+func CheckRepository(name string) error {
+	if !adopt.ValidName(name) {
+		return Errorf(http.StatusBadRequest, "%q cannot be the name of a repository", name)
+	}
+	return nil
+}
+
 // repository returns the repository that a request is about, and sees to it that the index knows it.
 func (n *Names) repository(r *http.Request, writes bool) (string, error) {
 	name := r.PathValue("name")
-	if !adopt.ValidName(name) {
-		return "", Errorf(http.StatusBadRequest, "%q cannot be the name of a repository", name)
+	if err := CheckRepository(name); err != nil {
+		return "", err
 	}
 	if err := n.Touch(r.Context(), name, writes); err != nil {
 		return "", fmt.Errorf("read repository %s from distribution's tree: %w", name, err)

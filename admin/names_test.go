@@ -98,8 +98,8 @@ func TestUntag(t *testing.T) {
 		t.Errorf("a dry run while read-only: %v", err)
 	}
 	b.readOnly.Set(false)
-	if _, err := untag(Untag{Tags: []string{"v1", "v3", "v1"}}); err != nil || names() != "v2" {
-		t.Errorf("%v; left %s", err, names())
+	if out, err := untag(Untag{Tags: []string{"v1", "v3", "v1"}}); err != nil || len(out.Tags) != 2 || names() != "v2" {
+		t.Errorf("%+v, %v; left %s", out, err, names())
 	}
 	moves, err := lines[Move](t, b.Client, "GET", RepositoryPath("a", "/history?tag=v1"), nil)
 	if len(moves) != 2 || moves[0].By != "alice" || moves[0].To != d || moves[1].To != "" || moves[1].From != d || moves[1].By != "unix:tester" || err != nil {

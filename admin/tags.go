@@ -38,7 +38,7 @@ type Untag struct {
 	DryRun bool     `json:"dryRun,omitempty"` // only say what would be removed
 }
 
-// Untagged is its answer: the tags that were taken away.
+// Untagged is its answer: the tags that were taken away, each once.
 type Untagged struct {
 	Tags []Tag `json:"tags"`
 	// WouldFree is of a dry run, where that is known.
@@ -136,8 +136,12 @@ func (n *Names) untag(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	out := Untagged{}
+	out, seen := Untagged{}, map[string]bool{}
 	for _, tag := range in.Tags {
+		if seen[tag] {
+			continue
+		}
+		seen[tag] = true
 		state, err := n.Index.TagState(r.Context(), name, tag)
 		if absent(err) || strings.ContainsRune(tag, 0) {
 			return Errorf(http.StatusNotFound, "repository %s has no tag %s; nothing was removed", name, tag)
@@ -157,8 +161,8 @@ func (n *Names) untag(w http.ResponseWriter, r *http.Request) error {
 		}
 		return Reply(w, out)
 	}
-	for _, tag := range in.Tags {
-		if err := n.Index.DeleteTag(r.Context(), name, tag, Account(r.Context())); err != nil && !absent(err) { // somebody else did
+	for _, tag := range out.Tags {
+		if err := n.Index.DeleteTag(r.Context(), name, tag.Name, Account(r.Context())); err != nil && !absent(err) { // somebody else did
 			return err
 		}
 	}

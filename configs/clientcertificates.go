@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // ClientCertificates is tokenserver.clientcertificates: who shows a certificate that http.tls.clientcas signed, and nothing else, is
@@ -24,7 +25,9 @@ func (k *checker) clientCertificates() {
 	}
 	at := "tokenserver.clientcertificates"
 	k.needsRules(at)
-	if fault := certificateTemplateFault(c.Account, "${cn}", "${dns}", "${email}", "${uri}"); fault != "" {
+	if strings.HasPrefix(placeholder.ReplaceAllString(c.Account, "x"), robotPrefix) {
+		k.errorf(at+".account", "%s", accountTemplateFault(c.Account))
+	} else if fault := certificateTemplateFault(c.Account, "${cn}", "${dns}", "${email}", "${uri}"); fault != "" {
 		k.errorf(at+".account", "%s", fault)
 	} else if !placeholder.MatchString(c.Account) {
 		k.errorf(at+".account", "%s says none of ${cn}, ${dns}, ${email}, ${uri}: all certificates would be one account",

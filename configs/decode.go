@@ -32,6 +32,8 @@ func (d *decoder) decode(n *node, s *schema, v reflect.Value, path string) {
 		v = v.Elem()
 	}
 	switch {
+	case n.kind == null && s.typ == reflect.TypeFor[Names]():
+		v.Set(reflect.ValueOf(Names{})) // there, and without a value
 	case n.kind == null:
 	case s.section() && n.kind == mapping:
 		d.section(n, s, v, path)

@@ -123,6 +123,14 @@ func (x *patcher) set(tree *node, path []step, v override) {
 		x.p.errorf(v.at, name, "the value reads as an empty YAML value; put quotes around it, or leave it empty to unset")
 		return
 	}
+	if name == "tokenserver.access" && value.kind == null {
+		x.p.errorf(v.at, name, "cannot be unset: every user could do everything; set [] to deny everything, or remove the section from the file")
+		return
+	}
+	if end := path[len(path)-1].s; value.kind == null && end != nil && strings.HasPrefix(end.path, "tokenserver.access[].") {
+		x.p.errorf(v.at, name, "cannot be unset: what is left of the rule may grant more than the file says; set the whole rule")
+		return
+	}
 	n, s := tree, x.root
 	for i, st := range path {
 		last := i == len(path)-1

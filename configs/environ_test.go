@@ -110,6 +110,7 @@ func TestBadVariables(t *testing.T) {
 		{"REGISTRY_ETCD_ENDPOINTS_1=a:1", `REGISTRY_ETCD_ENDPOINTS_1: etcd.endpoints: has 0 items: number 1 would leave a gap`},
 		{"REGISTRY_ETCD_ENDPOINTS_X=a:1", `REGISTRY_ETCD_ENDPOINTS_X: etcd.endpoints: an item of a list is named by its number, from 0`},
 		{"REGISTRY_ETCD_ENDPOINTS_-1=a:1", `REGISTRY_ETCD_ENDPOINTS_-1: etcd.endpoints: an item of a list is named by its number, from 0`},
+		{"REGISTRY_TOKENSERVER_ACCESS=", `REGISTRY_TOKENSERVER_ACCESS: tokenserver.access: cannot be unset: every user could do everything; set [] to deny everything, or remove the section from the file`},
 		{"REGISTRY_TOKENSERVER_ACCESS_0=", `REGISTRY_TOKENSERVER_ACCESS_0: tokenserver.access[0]: an item cannot be unset; set the whole list`},
 		{"REGISTRY_STORAGE_GCS_KEYFILE=hunter2", `REGISTRY_STORAGE_GCS_KEYFILE: storage.gcs: ` + noDriver},
 		{"REGISTRY_PROXY_REMOTEURL=https://u:hunter2@example.com", `REGISTRY_PROXY_REMOTEURL: proxy.remoteurl: ` + noProxy},

@@ -47,7 +47,12 @@ func TestIdentitySections(t *testing.T) {
 		`oidc: [{issuer: "https://a", audience: b, rules: [{account: a}, {claims: {a: "", b: "***"}, account: "a*", groups: ["${", "${a}"]}, {claims: {a: b}}]}]`: "rules[0].claims: missing|" +
 			"rules[1].claims.a: no value|rules[1].claims.b: \"***\"|rules[1].account: \"a*\" has a star|rules[1].groups[0]: \"${\"|rules[2].account: missing",
 
-		`clientcertificates: {account: "cert/${cn}", groups: ["${ou}", all]} # clientcas: [/a]`:             "",
+		`clientcertificates: {account: "cert/${cn}", groups: ["${ou}", all]} # clientcas: [/a]`: "",
+		`clientcertificates: {account: "robot$${cn}"} # clientcas: [/a]`:                        "account: \"robot$${cn}\" begins with robot$",
+		`clientcertificates: {account: "robot${cn}"} # clientcas: [/a]`:                         "",
+		`oidc: [{issuer: "https://a", audience: b, rules: [{claims: {a: b}, account: "robot$ci"}, {claims: {a: b}, account: "robot$${a}"}]}]`: "rules[0].account: \"robot$ci\" begins with robot$|" +
+			"rules[1].account: \"robot$${a}\" begins",
+		`oidc: [{issuer: "https://a", audience: b, rules: [{claims: {a: b}, account: "robot${a}"}]}]`:       "",
 		`clientcertificates: {account: "${cn}"}`:                                                            "clientcertificates: no client is asked",
 		`clientcertificates: {account: "${cn}"} # clientcas: [/a], clientauth: request-client-cert`:         "clientcertificates: certificates are not verified",
 		`clientcertificates: {account: "${cn}"} # clientcas: [/a], clientauth: verify-client-cert-if-given`: "",

@@ -79,7 +79,7 @@ func (k *checker) oidcRule(at string, r OIDCRule) {
 			k.errorf(at+".claims."+quoteKey(name), "%s", fault)
 		}
 	}
-	if fault := templateFault(r.Account); fault != "" {
+	if fault := accountTemplateFault(r.Account); fault != "" {
 		k.errorf(at+".account", "%s", fault)
 	}
 	for j, g := range r.Groups {
@@ -115,6 +115,17 @@ func claimGlobFault(value string) string {
 		return quoteText(value) + " has three stars in a row; * matches within a component and ** across slashes"
 	}
 	return ""
+}
+
+// robotPrefix begins the accounts of robots.
+const robotPrefix = "robot$"
+
+// accountTemplateFault says why text names no account that somebody could log in as, or "".
+func accountTemplateFault(text string) string {
+	if strings.HasPrefix(placeholder.ReplaceAllString(text, "x"), robotPrefix) {
+		return quoteText(text) + " begins with " + robotPrefix + ", as only the names of robots do"
+	}
+	return templateFault(text)
 }
 
 // templateFault says why text names no account or group, or "".

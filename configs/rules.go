@@ -42,8 +42,12 @@ type Rule struct {
 	Message string `yaml:"message"`
 }
 
-// Names is a list of texts; a file may give a single one without the brackets.
+// Names is a list of texts; a file may give a single one without the brackets. Of a key that is absent it is nil, and of one that is
+// there without a value, as [] or null, it is empty and not nil: what was meant to name somebody and does not is no rule for everybody.
 type Names []string
+
+// emptied reports whether a file, or whoever made the rule, has the key and no value for it.
+func (n Names) emptied() bool { return n != nil && len(n) == 0 }
 
 const (
 	// everything is the glob that matches every repository.
@@ -144,8 +148,17 @@ func RuleFaults(rules []Rule, report func(path, fault string)) {
 
 // whoFaults checks whom and where from the rule matches.
 func (r *Rule) whoFaults(tell func(key, format string, args ...any)) {
-	if len(r.Account) == 0 && len(r.Group) == 0 && !r.Anonymous {
+	switch {
+	case r.Account.emptied() && (len(r.Group) > 0 || r.Anonymous):
+		tell(".account", "empty, which is not the same as absent; name a user, or remove the key")
+	case len(r.Account) == 0 && len(r.Group) == 0 && !r.Anonymous:
 		tell(".account", `missing; name a user, or "*" for all of them, or a group, or say anonymous: true`)
+	}
+	if r.Group.emptied() {
+		tell(".group", "empty, which is not the same as absent; name a group, or remove the key to have the rule match without one")
+	}
+	if r.Address.emptied() {
+		tell(".address", "empty, which is not the same as absent; name an address or a network, or remove the key to match from anywhere")
 	}
 	if r.Anonymous && len(r.Group) > 0 {
 		tell(".anonymous", "stands beside group, and the anonymous are in no group; write two rules")
@@ -197,6 +210,9 @@ func (r *Rule) repositoryFaults(tell func(key, format string, args ...any)) {
 	case len(r.Repository) == 0 && !r.OnlyCatalog():
 		tell(".repository", `missing; name a repository, or "**" for all of them`)
 	}
+	if r.Repository.emptied() && (r.RepositoryRegexp != "" || r.OnlyCatalog()) {
+		tell(".repository", "empty, which is not the same as absent; name a repository, or remove the key")
+	}
 	r.Repository.each(".repository", func(key, text string) {
 		fault := globFault(text)
 		if fault == "" && nameless && (strings.Contains(text, accountValue) || strings.Contains(text, groupValue)) {
@@ -240,6 +256,9 @@ func (k *checker) access() {
 	for i, rule := range k.c.TokenServer.Access {
 		if path := fmt.Sprintf("tokenserver.access[%d].actions", i); !k.has(path) && !rule.Deny {
 			k.errorf(path, "missing; [] denies")
+		}
+		if path := fmt.Sprintf("tokenserver.access[%d].repositoryregexp", i); k.has(path) && rule.RepositoryRegexp == "" {
+			k.errorf(path, "empty, which is not the same as absent; write an expression, or remove the key")
 		}
 	}
 }

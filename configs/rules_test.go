@@ -150,3 +150,53 @@ func FuzzWholeExpression(f *testing.F) {
 		}
 	})
 }
+
+// TestEmptyIsNotAbsent: a rule whose group or address came out empty, as of a template without its value, is no rule for everybody.
+func TestEmptyIsNotAbsent(t *testing.T) {
+	const head = "version: 0.1\nstorage: inmemory\nauth: {htpasswd: {path: /users}}\nhttp: {addr: \"[::1]:5000\"}\n"
+	for rule, key := range map[string]string{
+		`account: "*", group: %s, repository: "**", actions: ["*"]`:                           "group",
+		`account: "*", address: %s, repository: "**", actions: ["*"]`:                         "address",
+		`group: dev, address: %s, repository: "**", actions: ["*"]`:                           "address",
+		`anonymous: true, address: %s, repository: "**", actions: ["*"]`:                      "address",
+		`anonymous: true, group: %s, repository: "**", actions: ["*"]`:                        "group",
+		`account: %s, group: dev, repository: "**", actions: ["*"]`:                           "account",
+		`account: %s, anonymous: true, repository: "**", actions: [pull]`:                     "account",
+		`account: %s, repository: "**", actions: ["*"]`:                                       "account",
+		`group: %s, repository: "**", actions: ["*"]`:                                         "group",
+		`account: a, repository: %s, actions: ["*"]`:                                          "repository",
+		`account: a, repository: %s, actions: [catalog]`:                                      "repository",
+		`account: a, repositoryregexp: ".*", repository: %s, actions: [pull]`:                 "repository",
+		`account: "*", group: %s, address: 10.0.0.0/8, repository: "${account}", actions: []`: "group",
+	} {
+		for _, empty := range []string{"[]", "null", "~", "", `""`, "[null]", `[""]`} {
+			text := fmt.Sprintf(rule, empty)
+			at := "tokenserver.access[0]." + key
+			_, _, err := Parse("config.yml", []byte(head+"tokenserver:\n  access:\n  - {"+text+"}\n"), nil)
+			if err == nil || !strings.Contains(err.Error(), at) {
+				t.Errorf("{%s} in a file: %v", text, err)
+			}
+			_, _, err = Parse("config.yml", []byte(head), []string{"REGISTRY_TOKENSERVER_ACCESS=[{" + text + "}]"})
+			if err == nil || !strings.Contains(err.Error(), at) {
+				t.Errorf("{%s} in a variable: %v", text, err)
+			}
+		}
+		full := head + "tokenserver:\n  access:\n  - {" + strings.Replace(rule, "%s", "a", 1) + "}\n"
+		name := "REGISTRY_TOKENSERVER_ACCESS_0_" + strings.ToUpper(key)
+		for _, empty := range []string{"", "[]", "null", `""`, "[null]"} {
+			if _, _, err := Parse("config.yml", []byte(full), []string{name + "=" + empty}); err == nil || !strings.Contains(err.Error(), name) {
+				t.Errorf("{%s} with %s=%s: %v", rule, name, empty, err)
+			}
+		}
+	}
+	denied := head + "tokenserver: {access: [{account: a, deny: true, actions: [catalog]}]}\n"
+	if _, _, err := Parse("config.yml", []byte(denied), []string{"REGISTRY_TOKENSERVER_ACCESS_0_DENY="}); err == nil {
+		t.Error("a refusal is unset, and so a grant")
+	}
+	for _, empty := range []string{"", `""`, "null"} {
+		text := head + "tokenserver:\n  access:\n  - {account: a, repositoryregexp: " + empty + ", actions: [catalog]}\n"
+		if _, _, err := Parse("config.yml", []byte(text), nil); err == nil || !strings.Contains(err.Error(), "access[0].repositoryregexp: empty") {
+			t.Errorf("repositoryregexp: %s: %v", empty, err)
+		}
+	}
+}

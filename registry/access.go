@@ -141,12 +141,15 @@ func (g *Registry) identify(c *call, wanted []token.Access) (who *token.Claims, 
 	switch {
 	case strings.EqualFold(scheme, "Bearer"):
 		raw := strings.TrimSpace(credentials)
-		if who, err := g.Auth.Verify(raw); err == nil {
+		who, err := g.Auth.Verify(raw)
+		if err == nil {
 			return who, "", nil
 		}
 		if who := g.continued(c, raw); who != nil {
 			return who, "", nil
 		}
+		// Whose it is, is not known: nothing in it is proven.
+		g.Log.DebugContext(c.Context(), "token refused", "err", whyRefused(err, raw))
 		return nil, "invalid_token", nil
 	case strings.EqualFold(scheme, "Basic") && len(credentials) <= maxBasic:
 		account, password, ok := c.BasicAuth()
@@ -160,6 +163,18 @@ func (g *Registry) identify(c *call, wanted []token.Access) (who *token.Claims, 
 		return who, "", err
 	}
 	return nil, "", nil
+}
+
+// whyRefused is why a token proves nothing, in a line for the log, without anything of the token: who can read that could try it elsewhere.
+func whyRefused(err error, raw string) string {
+	const telling = 8 // bytes; shorter pieces are words that may be in any message
+	text := err.Error()
+	for _, part := range append([]string{raw}, strings.Split(raw, ".")...) {
+		if len(part) >= telling {
+			text = strings.ReplaceAll(text, part, "…")
+		}
+	}
+	return printable(text)
 }
 
 // maxBasic is the length in bytes of the longest credentials that are decoded. A password may be somebody's token.

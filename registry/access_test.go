@@ -1,9 +1,12 @@
 package registry
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
 	"strings"
 	"testing"
@@ -105,6 +108,35 @@ func TestEveryEndpointAsksForItsRights(t *testing.T) {
 			h.image("a", "v1", "layer")
 			h.Auth = grantAll(true)
 		}
+	}
+}
+
+// TestWhyATokenIsRefused: an operator finds the reason in the log, at debug, and nothing of the token; not where it was not refused.
+func TestWhyATokenIsRefused(t *testing.T) {
+	h := newHarness(t, nil)
+	h.Auth = grantAll(true)
+	granted := h.Auth.Verify
+	h.Auth.Verify = func(raw string) (*token.Claims, error) {
+		if strings.HasPrefix(raw, "repository:") {
+			return granted(raw)
+		}
+		return nil, fmt.Errorf("%w: it is for %q, \x1b[31m%s and %s", token.ErrInvalid, "another", raw, strings.Split(raw, ".")[1])
+	}
+	var logged bytes.Buffer
+	h.Registry.Log = slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	h.want(h.do("GET", "/v2/", nil, "Authorization: Bearer canary-one.canary-two.canary-three"), 401, codeUnauthorized)
+	text := logged.String()
+	if strings.Count(text, "token refused") != 1 || !strings.Contains(text, "level=DEBUG") || !strings.Contains(text, `it is for \"another\"`) {
+		t.Errorf("the log says %s", text)
+	}
+	if strings.Contains(text, "canary") || strings.Contains(text, "x1b") {
+		t.Errorf("something of the token is in %s", text)
+	}
+	logged.Reset()
+	h.do("GET", "/v2/", nil, "Authorization: Bearer repository:a:pull")
+	h.do("GET", "/v2/", nil)
+	if strings.Contains(logged.String(), "token refused") {
+		t.Errorf("the log says %s", &logged)
 	}
 }
 

@@ -57,6 +57,12 @@ func (m *missing) found(err error, digests ...digest.Digest) error {
 	return err
 }
 
+// Lost takes note that the store has no bytes of a digest that the index knows: clients that ask for it before they push are told
+// so, and send it.
+func (g *Registry) Lost(d digest.Digest) {
+	_ = g.missing.found(fs.ErrNotExist, d) // its own argument
+}
+
 // complete returns an *index.MissingError when the repository lacks something that a manifest needs, or its bytes.
 func (g *Registry) complete(ctx context.Context, repo string, m index.Manifest) error {
 	if err := g.Index.Complete(ctx, repo, m); err != nil {

@@ -7,15 +7,17 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"gatehouse/tokenserver/regular"
 )
 
 const (
@@ -78,6 +80,8 @@ func OpenHtpasswd(path string, o HtpasswdOptions, log *slog.Logger) (*Htpasswd, 
 		return nil, err
 	}
 	h := &Htpasswd{path: path, now: o.Now, revision: o.Revision, log: log, checker: newChecker(o.Now, metrics)}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	if err := h.look(); err != nil {
 		return nil, err
 	}
@@ -126,13 +130,13 @@ func revisionOf(hash string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// current returns the users, after a look at the file if one is due. Others go on with what is known meanwhile.
+// current returns the users, after a look at the file if one is due. Others go on with what is known meanwhile, for however long a
+// file system takes that does not answer.
 func (h *Htpasswd) current() *userList {
 	now, due := h.now().UnixNano(), h.lookAt.Load()
 	// A due time too far ahead means that the clock was set back.
-	if (now >= due || due-now > int64(lookEvery)) && h.lookAt.CompareAndSwap(due, now+int64(lookEvery)) {
+	if (now >= due || due-now > int64(lookEvery)) && h.lookAt.CompareAndSwap(due, now+int64(lookEvery)) && h.mu.TryLock() {
 		err := h.look()
-		h.mu.Lock()
 		if err != nil && err.Error() != h.failure {
 			h.log.Error("user file cannot be read; the users stay as they were", "err", err)
 		}
@@ -145,10 +149,8 @@ func (h *Htpasswd) current() *userList {
 	return h.users.Load()
 }
 
-// look reads the file if it is not the one that was read before.
+// look reads the file if it is not the one that was read before. Its callers hold h.mu.
 func (h *Htpasswd) look() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	info, err := os.Stat(h.path)
 	if err != nil {
 		return explainUserFile(h.path, err)
@@ -189,6 +191,8 @@ func (h *Htpasswd) report(lines []line) {
 	for i, l := range lines {
 		if l.problem != nil {
 			warn(i+1, l.account, l.problem)
+		} else if strings.HasPrefix(l.account, RobotPrefix) {
+			warn(i+1, l.account, errRobotName)
 		}
 		if l.account != "" && seen[l.account] {
 			warn(i+1, l.account, errors.New("the account has an earlier line, which this one replaces"))
@@ -202,24 +206,9 @@ func (h *Htpasswd) report(lines []line) {
 
 // readUserFile returns the content of the file at path and what the file was before it was read.
 func readUserFile(path string) ([]byte, os.FileInfo, error) {
-	f, err := os.Open(path)
+	data, info, err := regular.Read(path, maxUserFile)
 	if err != nil {
 		return nil, nil, explainUserFile(path, err)
-	}
-	defer f.Close()
-	info, err := f.Stat()
-	if err != nil {
-		return nil, nil, explainUserFile(path, err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("user file %s is not a regular file", path)
-	}
-	data, err := io.ReadAll(io.LimitReader(f, maxUserFile+1))
-	if err != nil {
-		return nil, nil, explainUserFile(path, err)
-	}
-	if len(data) > maxUserFile {
-		return nil, nil, fmt.Errorf("user file %s is larger than %d bytes", path, maxUserFile)
 	}
 	return data, info, nil
 }

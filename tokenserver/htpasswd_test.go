@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -82,6 +83,7 @@ func TestHtpasswdReads(t *testing.T) {
 		"nocolon-leaked-password\n" +
 		":" + hash + "\n" +
 		"*:" + hash + "\n" +
+		"<token>:" + hash + "\n" +
 		"contr\x01ol:" + hash + "\n" +
 		"#dave:" + hash + "\n" +
 		"carol:" + second + "\n" +
@@ -96,12 +98,12 @@ func TestHtpasswdReads(t *testing.T) {
 	mustLogin(t, h, "carol", "second") // the last line counts
 	mustNotLogin(t, h, "carol", "secret")
 	for _, account := range []string{"md5", "sha", "plain", "empty", "expensive", "short", "long", "extra", "badchar", "version", "cost", "lowcost",
-		"", "*", "contr\x01ol", "#dave", "dave", "erin", "nocolon-leaked-password", "nobody", "ALICE", "alice ", "alice\n", "\ufeffalice", "al\xffice"} {
+		"", "*", "<token>", "contr\x01ol", "#dave", "dave", "erin", "nocolon-leaked-password", "nobody", "ALICE", "alice ", "alice\n", "\ufeffalice", "al\xffice"} {
 		for _, password := range []string{"secret", "", "plain", "{SHA}5en6G6MezRroT3XKqkdPOmY/BfQ=", hash, expensive} {
 			mustNotLogin(t, h, account, password)
 		}
 	}
-	for _, want := range []string{"line=6 account=md5", "line=10 account=expensive", "cost 15", `line=18 account=""`, "line=23 account=carol", "line=25 account=erin"} {
+	for _, want := range []string{"line=6 account=md5", "line=10 account=expensive", "cost 15", `line=18 account=""`, "line=24 account=carol", "line=26 account=erin", "as that with a refresh token"} {
 		if !strings.Contains(logged.String(), want) {
 			t.Errorf("the log does not say %q:\n%s", want, logged)
 		}
@@ -235,6 +237,25 @@ func TestHtpasswdFollowsTheFile(t *testing.T) {
 		t.Fatal(err)
 	}
 
+	t.Log("replaced by a pipe that nobody writes to: the same, and nobody waits")
+	if err := syscall.Mkfifo(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		*at = at.Add(lookEvery)
+		mustLogin(t, h, "alice", "two")
+	}
+	_, err = OpenHtpasswd(path, HtpasswdOptions{}, h.log)
+	_, listErr := NewHtpasswdFile(path).List()
+	for _, err := range []error{err, listErr, NewHtpasswdFile(path).Add("bob", "x"), NewHtpasswdFile(path).Remove("alice")} {
+		if err == nil || !strings.Contains(err.Error(), "not a regular file") {
+			t.Errorf("a pipe: %v", err)
+		}
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+
 	t.Log("back, with nobody in it: nobody may log in")
 	writeFile(t, path, "# nobody\n")
 	*at = at.Add(lookEvery)
@@ -244,6 +265,45 @@ func TestHtpasswdFollowsTheFile(t *testing.T) {
 	writeFile(t, path, "carol:"+one+"\n")
 	*at = at.Add(-time.Hour)
 	mustLogin(t, h, "carol", "one")
+}
+
+// TestSlowFileHoldsUpNobodyElse: while one waits for a file system that does not answer, others go on with the users that are known.
+func TestSlowFileHoldsUpNobodyElse(t *testing.T) {
+	h, path, at, _ := openUsers(t, "alice:"+cheapHash(t, "one")+"\n")
+	writeFile(t, path, "bob:"+cheapHash(t, "one")+"\n")
+	h.mu.Lock() // as the one who waits has it
+	*at = at.Add(lookEvery)
+	mustLogin(t, h, "alice", "one")
+	*at = at.Add(lookEvery)
+	mustLogin(t, h, "alice", "one")
+	h.mu.Unlock()
+	*at = at.Add(lookEvery)
+	mustNotLogin(t, h, "alice", "one")
+	mustLogin(t, h, "bob", "one")
+}
+
+// TestNamesOfRobots: a user file can have them, and is told that they are of no use; none is made.
+func TestNamesOfRobots(t *testing.T) {
+	h, path, _, logged := openUsers(t, "alice:"+cheapHash(t, "one")+"\nrobot$ci:"+cheapHash(t, "one")+"\n")
+	if !strings.Contains(logged.String(), "line=2 account=robot$ci") || !h.Knows("alice") {
+		t.Errorf("log:\n%s", logged)
+	}
+	f := cheapFile(path)
+	for account, want := range map[string]string{"robot$x": "gatehouse robot add", "robot$": "gatehouse robot add", "<token>": "refresh token"} {
+		if err := f.Add(account, "secret"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("add %s: %v", account, err)
+		}
+	}
+	if err := f.Add("robot", "secret"); err != nil {
+		t.Error(err)
+	}
+	users, err := f.List()
+	if err != nil || fmt.Sprint(users) != "[{alice <nil>} {robot$ci "+errRobotName.Error()+"} {robot <nil>}]" {
+		t.Errorf("list: %v, %v", users, err)
+	}
+	if err := f.Remove("robot$ci"); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestUnchangedFileIsNotRead: once its time of change is old enough, only stat is called.

@@ -40,10 +40,14 @@ type HtpasswdFile struct {
 // NewHtpasswdFile returns the editor of the file at path, which Add creates.
 func NewHtpasswdFile(path string) *HtpasswdFile { return &HtpasswdFile{path: path, cost: defaultCost} }
 
-// Add appends an account. ErrUserExists if the file has a line for it, usable or not.
+// Add appends an account. ErrUserExists if the file has a line for it, usable or not. A robot's name is refused: nobody could log in
+// with it.
 func (f *HtpasswdFile) Add(account, password string) error {
 	if err := checkAccount(account); err != nil {
 		return err
+	}
+	if strings.HasPrefix(account, RobotPrefix) {
+		return fmt.Errorf("%q: %w; `gatehouse robot add` makes one", account, errRobotName)
 	}
 	return f.update(true, func(lines []line) ([]line, error) {
 		if slices.ContainsFunc(lines, func(l line) bool { return l.account == account }) {
@@ -116,6 +120,9 @@ func (f *HtpasswdFile) List() ([]User, error) {
 			users = append(users, User{Account: l.account})
 		}
 		users[i].Problem = l.problem
+		if l.problem == nil && strings.HasPrefix(l.account, RobotPrefix) {
+			users[i].Problem = errRobotName
+		}
 	}
 	return users, nil
 }

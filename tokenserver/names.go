@@ -8,11 +8,22 @@ import (
 	"unicode/utf8"
 )
 
+// RobotPrefix begins the account of every robot, and of nobody else: with such a name only robots are asked.
+const RobotPrefix = "robot$"
+
+// errRobotName is why a user file is of no use to an account with such a name.
+var errRobotName = errors.New("the account's name begins with " + RobotPrefix + ", as only those of robots do")
+
 // CheckAccount says why text, which somebody else gave, cannot be the name of an account. Administrators stand as unix:NAME where
-// accounts do, so nothing else may.
+// accounts do, robots as robot$NAME and whoever shows a refresh token as <token>, so nothing else may.
 func CheckAccount(text string) error {
-	if strings.HasPrefix(text, "unix:") {
+	switch {
+	case strings.HasPrefix(text, "unix:"):
 		return errors.New("the name begins with unix:, as only those of administrators do")
+	case strings.HasPrefix(text, RobotPrefix):
+		return errRobotName
+	case text == tokenAccount:
+		return fmt.Errorf("the name is %s, which stands for a refresh token", tokenAccount)
 	}
 	return CheckName(text)
 }

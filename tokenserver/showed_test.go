@@ -54,7 +54,8 @@ func TestNamesOfOthers(t *testing.T) {
 			t.Errorf("%q: %v", good, err)
 		}
 	}
-	for _, bad := range []string{"", "*", "a*", " a", "a ", "a\n", "a\x00", "a\x7f", "\u202ea", "a\u2028b", "\ufeffa", "a\xff", "unix:root"} {
+	for _, bad := range []string{"", "*", "a*", " a", "a ", "a\n", "a\x00", "a\x7f", "\u202ea", "a\u2028b", "\ufeffa", "a\xff", "unix:root",
+		"robot$ci", "robot$", "<token>"} {
 		if err := CheckAccount(bad); err == nil {
 			t.Errorf("%q is a name", bad)
 		}

@@ -63,6 +63,17 @@ func (l *line) parse(content string) {
 	l.account, l.hash, l.problem = account, hash, checkHash(hash)
 }
 
+// CheckUser says why an account of this name is of no use in a user file, though a file that has one is read.
+func CheckUser(account string) error {
+	if err := checkAccount(account); err != nil {
+		return err
+	}
+	if strings.HasPrefix(account, RobotPrefix) {
+		return errRobotName
+	}
+	return nil
+}
+
 // checkAccount says whether a user file can hold an account of this name.
 func checkAccount(account string) error {
 	switch {
@@ -74,6 +85,8 @@ func checkAccount(account string) error {
 		return errors.New("the account's name is not UTF-8")
 	case account == "*":
 		return errors.New(`an account cannot be named "*": in access rules that is every account`)
+	case account == tokenAccount:
+		return fmt.Errorf("an account cannot be named %s: docker logs in as that with a refresh token", tokenAccount)
 	case strings.ContainsFunc(account, func(r rune) bool { return r == ':' || r == '\ufeff' || unicode.IsControl(r) }):
 		return errors.New("the account's name has a colon or a control character")
 	case account[0] == '#' || strings.TrimSpace(account) != account:

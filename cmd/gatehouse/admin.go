@@ -125,6 +125,11 @@ func (p *program) inProcess(ctx context.Context, cfg *configs.Config, st *storag
 			return err
 		}
 	}
+	if reach == collects {
+		if err := p.catchUp(ctx, st); err != nil {
+			return err
+		}
+	}
 	readOnly := admin.NewReadOnly(cfg.Storage.Maintenance.ReadOnly.Enabled)
 	collector := &admin.Collector{GC: newCollector(cfg, st, readOnly.Enabled, newLogger(cfg.Log, p.stderr)), Enabled: cfg.GC.Enabled}
 	handlers := newAdminServer(st, readOnly, collector, slog.New(slog.DiscardHandler))

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/term"
 
 	"gatehouse/admin"
+	"gatehouse/registry/adopt"
 	"gatehouse/registry/index"
 )
 
@@ -97,6 +98,22 @@ func (p *program) adoptAll(ctx context.Context, st *storage) error {
 		return fmt.Errorf("%w: what was read is kept; run adopt again for the rest", err)
 	}
 	return nil
+}
+
+// catchUp adopts the tree once more if it has names that the index lacks: distribution serves it, and a job collects now and then.
+func (p *program) catchUp(ctx context.Context, st *storage) error {
+	if err := st.projector.Drain(ctx); err != nil {
+		return err
+	}
+	at, err := adopt.Newer(ctx, st.index, st.driver)
+	if err != nil || at == "" {
+		return err
+	}
+	fmt.Fprintf(p.stderr, "gatehouse: the tree has names that the index does not know (%s): it is adopted again\n", at)
+	if err := st.adopter.Again(ctx); err != nil {
+		return err
+	}
+	return p.adoptAll(ctx, st)
 }
 
 // adoptionStatus prints how far the adoption is, and its findings.

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"time"
 
 	"gatehouse/configs"
+	"gatehouse/registry/adopt"
 	"gatehouse/registry/gc"
 	"gatehouse/registry/index"
 )
@@ -17,6 +19,7 @@ func newCollector(cfg *configs.Config, st *storage, readOnly func() bool, log *s
 		Interval: cfg.GC.Interval, ScanInterval: cfg.GC.ScanInterval, Rate: cfg.GC.Rate,
 		Breaker:  gc.Breaker{Blobs: cfg.GC.Breaker.Blobs, Percent: cfg.GC.Breaker.Percent},
 		ReadOnly: readOnly, Now: time.Now, Log: log,
+		Newer: func(ctx context.Context) (string, error) { return adopt.Newer(ctx, st.index, st.driver) },
 	})
 }
 

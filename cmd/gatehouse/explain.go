@@ -21,10 +21,13 @@ func (p *program) gcExplainVerb() *cobra.Command {
 		Use: "explain DIGEST", Short: "Say why bytes are kept, or when they go",
 		Long: `Says which repositories hold the bytes of a digest, and for each the shortest way from a tag to them; or what it is that nothing
 needs, and when it goes. What is said is one look at the index, at the change whose number is given.`,
-		Args: func(c *cobra.Command, args []string) error { return operands(c, args, 1, 1, "a DIGEST") },
+		Args: oneDigest,
 		RunE: func(c *cobra.Command, args []string) error {
 			query := "?digest=" + url.QueryEscape(args[0])
-			if repo != "" {
+			if c.Flags().Changed("repo") {
+				if err := admin.CheckRepository(repo); err != nil {
+					return usageError{err}
+				}
 				query += "&repository=" + url.QueryEscape(repo)
 			}
 			return p.withAdmin(c.Context(), p.configArgs(), adopted, func(a *admin.Client) error {
@@ -59,7 +62,7 @@ func (p *program) explain(ctx context.Context, a *admin.Client, query, repo stri
 	if len(e.Uses) == 0 && repo != "" && e.State == index.StateLive {
 		fmt.Fprintf(b, "  %s does not hold it\n", repo)
 	}
-	fmt.Fprintf(b, "(the index as of its change %s)\n", strings.TrimLeft(e.Revision, "0"))
+	fmt.Fprintf(b, "(the index as of its change %s)\n", e.Revision)
 	_, err := fmt.Fprint(p.stdout, b)
 	return err
 }

@@ -18,8 +18,13 @@ import (
 	"gatehouse/registry/index"
 )
 
+// garbageFlags are distribution's, and force.
+type garbageFlags struct {
+	dryRun, untagged, quiet, force bool
+}
+
 func (p *program) garbageCollectVerb() *cobra.Command {
-	var dryRun, untagged, quiet, force bool
+	var flags garbageFlags
 	verb := &cobra.Command{
 		Use: "garbage-collect [CONFIG]", Short: "Collect as registry 3 does: with its flags and its output",
 		Long: `Does what registry 3's garbage-collect does, for jobs that call that: marks what the manifests need, lists what is eligible for
@@ -33,43 +38,45 @@ A manifest is never eligible that a tag, an index or a kept subject needs: regis
 subject, and layers that an image names by sha512.`,
 		Args: optionalConfig,
 		RunE: func(c *cobra.Command, args []string) error {
-			out := p.stdout
-			if quiet {
-				out = io.Discard
-			}
-			return p.withAdmin(c.Context(), args, collects, func(a *admin.Client) error {
-				g := garbage{Client: a, out: out}
-				if untagged {
-					g.policy.Untagged = "0s"
-				}
-				now, err := p.collectorStatus(c.Context(), a)
-				if err != nil {
-					return err
-				}
-				if !now.Server { // nobody pushes
-					g.policy.Grace, g.policy.Quarantine = "0s", "0s"
-				}
-				if err := g.list(c.Context()); err != nil {
-					return err
-				}
-				if now.Server {
-					fmt.Fprintf(p.stderr, "gatehouse: a server runs, and people may be pushing: what is younger than gc.grace (%s) and gc.quarantine (%s) waits; %d of %d blobs are due\n",
-						now.Policy.Grace, now.Policy.Quarantine, g.due, len(g.blobs))
-				}
-				if dryRun {
-					return nil
-				}
-				_, err = p.collect(c.Context(), a, admin.RunCollector{Policy: g.policy, Scan: true, Force: force}, now.Server)
-				return err
-			})
+			return p.withAdmin(c.Context(), args, collects, func(a *admin.Client) error { return p.garbageCollect(c.Context(), a, flags) })
 		},
 	}
 	f := verb.Flags()
-	f.BoolVarP(&dryRun, "dry-run", "d", false, "do everything except remove the blobs")
-	f.BoolVarP(&untagged, "delete-untagged", "m", false, "delete manifests that are not currently referenced via tag")
-	f.BoolVarP(&quiet, "quiet", "q", false, "silence output")
-	f.BoolVar(&force, "force", false, "also when it is more than the breaker lets pass")
+	f.BoolVarP(&flags.dryRun, "dry-run", "d", false, "do everything except remove the blobs")
+	f.BoolVarP(&flags.untagged, "delete-untagged", "m", false, "delete manifests that are not currently referenced via tag")
+	f.BoolVarP(&flags.quiet, "quiet", "q", false, "silence output")
+	f.BoolVar(&flags.force, "force", false, "also when it is more than the breaker lets pass")
 	return verb
+}
+
+// garbageCollect lists what is eligible, and collects it.
+func (p *program) garbageCollect(ctx context.Context, a *admin.Client, flags garbageFlags) error {
+	g := garbage{Client: a, out: p.stdout, policy: admin.Policy{Untagged: "keep"}} // the flag decides, as in registry 3, not gc.untagged
+	if flags.quiet {
+		g.out = io.Discard
+	}
+	if flags.untagged {
+		g.policy.Untagged = "0s"
+	}
+	now, err := p.collectorStatus(ctx, a)
+	if err != nil {
+		return err
+	}
+	if !now.Server { // nobody pushes
+		g.policy.Grace, g.policy.Quarantine = "0s", "0s"
+	}
+	if err := g.list(ctx); err != nil {
+		return err
+	}
+	if now.Server {
+		fmt.Fprintf(p.stderr, "gatehouse: a server runs, and people may be pushing: what is younger than gc.grace (%s) and gc.quarantine (%s) waits; %d of %d blobs are due\n",
+			now.Policy.Grace, now.Policy.Quarantine, g.due, len(g.blobs))
+	}
+	if flags.dryRun {
+		return nil
+	}
+	_, err = p.collect(ctx, a, admin.RunCollector{Policy: g.policy, Scan: true, Force: flags.force}, now.Server)
+	return err
 }
 
 // garbage is what is eligible for deletion, listed in the words of registry 3.1.2 (its registry/storage/garbagecollect.go).

@@ -43,6 +43,9 @@ that leads to: links to blobs and manifests that go from a repository, then the 
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			query := ""
+			if until < 0 {
+				return usageError{fmt.Errorf("until is %q: a duration with its unit, such as 24h or 0s", until)}
+			}
 			if c.Flags().Changed("until") {
 				query = "?until=" + url.QueryEscape(until.String())
 			}
@@ -83,10 +86,14 @@ func (p *program) gcRunVerb() *cobra.Command {
 	verb := &cobra.Command{
 		Use: "run", Short: "Collect now, until nothing is due",
 		Long: `Collects now, until nothing is due, by the configured times or by others. Of a running server it is the server's own collector
-that works, and pushes and pulls go on. --grace 0s breaks the promise to clients that have just been told that the registry has a
-blob: a push that relied on it is refused then, and has to be sent again. What is acknowledged is never harmed.`,
+that works, when it has ended what it is at, and pushes and pulls go on. --grace 0s breaks the promise to clients that have just been
+told that the registry has a blob: a push that relied on it is refused then, and has to be sent again. What is acknowledged is never
+harmed.`,
 		Args: noArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := in.Check(); err != nil {
+				return usageError{err}
+			}
 			return p.withAdmin(c.Context(), p.configArgs(), collects, func(a *admin.Client) error {
 				now, err := p.collectorStatus(c.Context(), a)
 				if err != nil {
@@ -104,7 +111,7 @@ blob: a push that relied on it is refused then, and has to be sent again. What i
 	f.StringVar(&in.Grace, "grace", "", "instead of gc.grace, such as 1h or 0s")
 	f.StringVar(&in.Quarantine, "quarantine", "", "instead of gc.quarantine")
 	f.StringVar(&in.Untagged, "untagged", "", "instead of gc.untagged: keep, or after how long manifests without a tag go")
-	f.BoolVar(&in.Force, "force", false, "also when it is more than the breaker lets pass")
+	f.BoolVar(&in.Force, "force", false, "also when it is more than the breaker lets pass; done, it ends what the breaker has stopped")
 	f.BoolVar(&in.Scan, "scan", false, "compare the storage with the index too, which takes a walk through the storage")
 	return verb
 }
@@ -116,6 +123,10 @@ func (p *program) collect(ctx context.Context, a *admin.Client, in admin.RunColl
 		bar = newProgress(p.stderr)
 	}
 	err = admin.StreamOf(ctx, a, http.MethodPost, "/v1/gc/run", in, func(now admin.CollectorProgress) error {
+		if now.Waits {
+			fmt.Fprintln(p.stderr, "gatehouse: another collection is at work: this one begins when that has ended; `gatehouse gc status` says how far it is")
+			return nil
+		}
 		last = now
 		bar.show("%d looked at, %d blobs deleted, %s free", now.Reviewed, now.Deleted, byteSize(now.Bytes))
 		return nil
@@ -197,8 +208,12 @@ func (p *program) printCollector(now admin.CollectorStatus) error {
 	case !now.Enabled:
 		state = "works only when it is asked to: gc.enabled is false"
 	}
+	waiting := ""
+	if now.Waiting > 0 {
+		waiting = fmt.Sprintf("\nwaiting since then: %d blobs or more, until the tree follows the index", now.Waiting)
+	}
 	fmt.Fprintf(p.stdout, "collector: %s\nlast cycle: %s\nlast comparison of storage and index: %s\npolicy: grace %s, quarantine %s, untagged %s\ndeleted so far: %d blobs, %s\n\n",
-		state, when(now.LastCycle), when(now.LastScan), now.Policy.Grace, now.Policy.Quarantine, now.Policy.Untagged, now.Deleted, byteSize(now.DeletedBytes))
+		state, when(now.LastCycle)+waiting, when(now.LastScan), now.Policy.Grace, now.Policy.Quarantine, now.Policy.Untagged, now.Deleted, byteSize(now.DeletedBytes))
 	t := newTable(p.stdout)
 	t.header = []string{"QUEUE", "ITEMS", "OLDEST"}
 	for _, q := range now.Queues {
@@ -230,7 +245,7 @@ func (p *program) gcRestoreVerb() *cobra.Command {
 		Use: "restore DIGEST", Short: "Bring back what is in quarantine",
 		Long: `Brings condemned bytes back to the repository that held them last: a blob as what it was, a manifest with all that it needs. It gets
 no tag: give it one (pull it by its digest, tag and push it) before the grace time is over, or push a tag to it.`,
-		Args: func(c *cobra.Command, args []string) error { return operands(c, args, 1, 1, "a DIGEST") },
+		Args: oneDigest,
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.withAdmin(c.Context(), p.configArgs(), changes, func(a *admin.Client) error {
 				var out admin.Restored
@@ -242,6 +257,17 @@ no tag: give it one (pull it by its digest, tag and push it) before the grace ti
 			})
 		},
 	}
+}
+
+// oneDigest checks the operand of a verb that takes a digest.
+func oneDigest(c *cobra.Command, args []string) error {
+	if err := operands(c, args, 1, 1, "a DIGEST"); err != nil {
+		return err
+	}
+	if err := admin.CheckDigest(args[0]); err != nil {
+		return usageError{err}
+	}
+	return nil
 }
 
 // The classes of steps that take something from a repository, and those that delete bytes.

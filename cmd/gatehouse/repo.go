@@ -87,7 +87,7 @@ func (p *program) repoShowVerb() *cobra.Command {
 		Use: "show REPO", Short: "Show what a repository holds, and its tags",
 		Long: `Shows a repository and its tags. A tag's size is that of its image: the manifest with all that it names. Untagged are
 manifests to which no tag points, that no index names, and that refer to no subject.`,
-		Args: func(c *cobra.Command, args []string) error { return operands(c, args, 1, 1, "a REPO") },
+		Args: oneRepository,
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.withAdmin(c.Context(), p.configArgs(), reads, func(a *admin.Client) error {
 				if asJSON {
@@ -131,14 +131,14 @@ func (p *program) showJSON(ctx context.Context, a *admin.Client, name string) er
 }
 
 func (p *program) repoRmVerb() *cobra.Command {
-	var dryRun, yes bool
+	var dryRun, yes, asJSON bool
 	verb := &cobra.Command{
 		Use: "rm REPO", Short: "Remove a repository: its tags, manifests and links to blobs",
 		Long: `Removes all tags, manifests and links to blobs of a repository. The history of its tags stays. Bytes that nothing else needs
 are freed by the collector. A tag that is pushed meanwhile stays whole. Interrupted, it goes on when it is run again.
 
 It works where storage.delete.enabled is false too, but not while the registry is read-only.`,
-		Args: func(c *cobra.Command, args []string) error { return operands(c, args, 1, 1, "a REPO") },
+		Args: oneRepository,
 		RunE: func(c *cobra.Command, args []string) error {
 			reach := changes
 			if dryRun {
@@ -147,16 +147,17 @@ It works where storage.delete.enabled is false too, but not while the registry i
 				return usageError{errors.New("standard input is no terminal to ask on: use --yes, or --dry-run to see what would be removed")}
 			}
 			return p.withAdmin(c.Context(), p.configArgs(), reach, func(a *admin.Client) error {
-				return p.removeRepository(c.Context(), a, args[0], dryRun, yes)
+				return p.removeRepository(c.Context(), a, args[0], dryRun, yes, asJSON)
 			})
 		},
 	}
 	verb.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be removed")
 	verb.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	verb.Flags().BoolVar(&asJSON, "json", false, "print one JSON object")
 	return verb
 }
 
-func (p *program) removeRepository(ctx context.Context, a *admin.Client, name string, dryRun, yes bool) error {
+func (p *program) removeRepository(ctx context.Context, a *admin.Client, name string, dryRun, yes, asJSON bool) error {
 	remove := func(dryRun bool, each func(admin.RemovedRepository)) (last admin.RemovedRepository, err error) {
 		in := admin.RemoveRepository{DryRun: dryRun}
 		err = admin.StreamOf(ctx, a, http.MethodPost, admin.RepositoryPath(name, "/remove"), in, func(r admin.RemovedRepository) error {
@@ -177,6 +178,9 @@ func (p *program) removeRepository(ctx context.Context, a *admin.Client, name st
 		if err != nil {
 			return err
 		}
+		if dryRun && asJSON {
+			return json.NewEncoder(p.stdout).Encode(removedRepository{name, true, would})
+		}
 		if dryRun {
 			_, err = fmt.Fprintf(p.stdout, "%s: %s would be removed%s\n", name, counts(would), wouldFree(would.WouldFree))
 			return err
@@ -194,11 +198,21 @@ func (p *program) removeRepository(ctx context.Context, a *admin.Client, name st
 	if err != nil {
 		return err
 	}
+	if asJSON {
+		return json.NewEncoder(p.stdout).Encode(removedRepository{name, false, removed})
+	}
 	fmt.Fprintf(p.stdout, "%s: %s removed\n", name, counts(removed))
 	if removed.Remains {
 		fmt.Fprintf(p.stdout, "%s: what was pushed meanwhile stays\n", name)
 	}
 	return nil
+}
+
+// removedRepository is what repo rm --json prints.
+type removedRepository struct {
+	Repository string `json:"repository"`
+	DryRun     bool   `json:"dryRun"` // nothing was removed
+	admin.RemovedRepository
 }
 
 // wouldFree says what the collector would free, where that is known.
@@ -227,6 +241,17 @@ func (p *program) confirm(question string) error {
 		return nil
 	}
 	return errors.New("nothing was removed")
+}
+
+// oneRepository checks the operand of a verb that takes a repository.
+func oneRepository(c *cobra.Command, args []string) error {
+	if err := operands(c, args, 1, 1, "a REPO"); err != nil {
+		return err
+	}
+	if err := admin.CheckRepository(args[0]); err != nil {
+		return usageError{err}
+	}
+	return nil
 }
 
 // operands checks the number of a verb's operands.

@@ -148,10 +148,14 @@ func (p *program) robotAddVerb() *cobra.Command {
 		Long: `Makes a robot and prints its secret. Each --repository grants actions on the repositories that a glob matches, as in an access
 rule: * within a component, ** across components. Actions are pull (the default), push, delete, or "*" for all.`,
 		Example: `  gatehouse robot add ci --repository 'team/**:pull,push' --repository 'base/*' --expires 90d
+  umask 077  # the secret is in the file
   gatehouse robot add node-7 --repository '**' --never --docker-config --server registry.example.com > config.json`,
 		RunE: func(_ *cobra.Command, args []string) error {
-			if len(scope) == 0 || made.expires == "" && !made.never {
-				return usageError{errors.New("a robot needs a --repository that it may use, and --expires or --never")}
+			switch {
+			case len(scope) == 0:
+				return usageError{errors.New("a robot needs a --repository that it may use")}
+			case made.expires == "" && !made.never:
+				return usageError{errors.New("--expires is empty: say how long the robot lives, or --never")}
 			}
 			r, cfg, err := p.robots(args[1:])
 			if err != nil {

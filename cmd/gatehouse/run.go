@@ -93,6 +93,7 @@ REGISTRY_CONFIGURATION_PATH, else by --data.`,
 		SilenceUsage:  true,
 		RunE:          func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return exclusive(c) }
 	root.SetIn(p.stdin)
 	root.SetOut(p.stdout)
 	root.SetErr(p.stderr)
@@ -117,6 +118,19 @@ func noArgs(c *cobra.Command, args []string) error {
 		return usageError{fmt.Errorf("%s takes no argument", c.CommandPath())}
 	}
 	return nil
+}
+
+// exclusive refuses flags that exclude each other, as any other command line that cannot be meant. cobra would do it after this.
+func exclusive(c *cobra.Command) error {
+	err := c.ValidateFlagGroups()
+	if err == nil {
+		return nil
+	}
+	if _, set, ok := strings.Cut(err.Error(), "none of the others can be; ["); ok {
+		set, _, _ = strings.Cut(set, "]")
+		err = fmt.Errorf("--%s exclude each other", strings.Join(strings.Fields(set), " and --"))
+	}
+	return usageError{err}
 }
 
 // config reads the configuration that a verb's last argument, the environment or --data names, and prints its warnings.

@@ -123,7 +123,7 @@ func newServer(ctx context.Context, cfg *configs.Config, log *slog.Logger) (_ *s
 		return nil, err
 	}
 	s.gc = newCollector(cfg, s.storage, s.readOnly.Enabled, log)
-	s.gc.Pushing = s.registry.Pushing
+	s.gc.Pushing, s.gc.Lost = s.registry.Pushing, s.registry.Lost
 	s.index.Resumed()
 	if s.gc.Metrics, err = gc.NewMetrics(s.metrics, s.index); err != nil {
 		return nil, err

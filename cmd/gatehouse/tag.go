@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"math"
 	"net/http"
@@ -27,7 +28,7 @@ func (p *program) tagLsVerb() *cobra.Command {
 	var asJSON bool
 	verb := &cobra.Command{
 		Use: "ls REPO", Short: "List the tags of a repository",
-		Args: func(c *cobra.Command, args []string) error { return operands(c, args, 1, 1, "a REPO") },
+		Args: oneRepository,
 		RunE: func(c *cobra.Command, args []string) error {
 			return p.withAdmin(c.Context(), p.configArgs(), reads, func(a *admin.Client) error {
 				return p.listTags(c.Context(), a, args[0], asJSON)
@@ -48,7 +49,7 @@ func (p *program) listTags(ctx context.Context, a *admin.Client, repo string, as
 }
 
 func (p *program) tagRmVerb() *cobra.Command {
-	var dryRun bool
+	var dryRun, asJSON bool
 	verb := &cobra.Command{
 		Use: "rm REPO:TAG...", Short: "Remove tags",
 		Long: `Removes tags; the manifests that they point to stay until the collector finds that nothing needs them. When one of the tags is not
@@ -79,16 +80,24 @@ It works where storage.delete.enabled is false too, but not while the registry i
 				reach = reads
 			}
 			return p.withAdmin(c.Context(), p.configArgs(), reach, func(a *admin.Client) error {
-				return p.untag(c.Context(), a, repos, tags, dryRun)
+				return p.untag(c.Context(), a, repos, tags, dryRun, asJSON)
 			})
 		},
 	}
 	verb.Flags().BoolVar(&dryRun, "dry-run", false, "only say what would be removed")
+	verb.Flags().BoolVar(&asJSON, "json", false, "print a JSON object for each repository, one a line")
 	return verb
 }
 
 // untag removes tags by repository, when all are there.
-func (p *program) untag(ctx context.Context, a *admin.Client, repos []string, tags map[string][]string, dryRun bool) error {
+func (p *program) untag(ctx context.Context, a *admin.Client, repos []string, tags map[string][]string, dryRun, asJSON bool) error {
+	show := func(repo string, u admin.Untagged, what string) error {
+		if asJSON {
+			return json.NewEncoder(p.stdout).Encode(untagged{repo, dryRun, u})
+		}
+		p.printUntagged(repo, u, what)
+		return nil
+	}
 	ask := func(repo string, dryRun bool) (out admin.Untagged, err error) {
 		return out, a.Call(ctx, http.MethodPost, admin.RepositoryPath(repo, "/untag"), admin.Untag{Tags: tags[repo], DryRun: dryRun}, &out)
 	}
@@ -99,7 +108,9 @@ func (p *program) untag(ctx context.Context, a *admin.Client, repos []string, ta
 				return err
 			}
 			if dryRun {
-				p.printUntagged(repo, would, "would be removed")
+				if err := show(repo, would, "would be removed"); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -111,9 +122,18 @@ func (p *program) untag(ctx context.Context, a *admin.Client, repos []string, ta
 		if err != nil {
 			return err
 		}
-		p.printUntagged(repo, removed, "removed")
+		if err := show(repo, removed, "removed"); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// untagged is a line of tag rm --json.
+type untagged struct {
+	Repository string `json:"repository"`
+	DryRun     bool   `json:"dryRun"` // nothing was removed
+	admin.Untagged
 }
 
 // printUntagged prints what became of tags, or would.
@@ -168,6 +188,9 @@ func repoTag(arg string) (repo, tag string, err error) {
 	repo, tag, found := strings.Cut(arg, ":")
 	if repo == "" || found && tag == "" {
 		return "", "", usageError{fmt.Errorf("%q is not REPO:TAG", arg)}
+	}
+	if err := admin.CheckRepository(repo); err != nil {
+		return "", "", usageError{err}
 	}
 	return repo, tag, nil
 }

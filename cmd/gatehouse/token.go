@@ -33,6 +33,9 @@ func (p *program) tokenLsVerb() *cobra.Command {
 		Long: `Lists the refresh tokens that have not expired: whose they are, what proved the account, which client asked, and when each ends
 if nobody uses it. The last use is true to the hour. No secret is shown, and none is kept.`,
 		RunE: func(c *cobra.Command, args []string) error {
+			if c.Flags().Changed("account") && account == "" {
+				return usageError{errors.New("--account is empty; leave it out to list the refresh tokens of everybody")}
+			}
 			tokens, err := p.refreshTokens(args)
 			if err != nil {
 				return err
@@ -103,6 +106,9 @@ where it should not be will do, too. When one of the IDs is not there, the other
 				if ids, err = tokens.IDs(c.Context(), account); err != nil {
 					return err
 				}
+				if len(ids) == 0 { // a name that is mistyped must not look like one whose tokens are gone
+					fmt.Fprintf(p.stderr, "gatehouse: no refresh tokens%s\n", of(account))
+				}
 			}
 			return p.revoke(tokens, ids)
 		},
@@ -111,6 +117,14 @@ where it should not be will do, too. When one of the IDs is not there, the other
 	verb.Flags().BoolVar(&all, "all", false, "revoke all there are")
 	verb.MarkFlagsMutuallyExclusive("account", "all")
 	return verb
+}
+
+// of names an account in a sentence, if there is one.
+func of(account string) string {
+	if account == "" {
+		return ""
+	}
+	return " of " + shown(account)
 }
 
 // revokeArgs tells IDs from what follows them. Refresh tokens count by the id that is in them.

@@ -163,10 +163,10 @@ type (
 		Sync(ctx context.Context) error
 	}
 
-	// Remover is a Driver that makes many deletions durable at the price of a few.
+	// Remover is a Driver for which it takes time to make a deletion durable.
 	Remover interface {
-		// DeleteAll is Delete for each of paths. It returns what became of each, in their order.
-		DeleteAll(ctx context.Context, paths []string) []error
+		// Remove is Delete, but a power cut soon after may bring path back. It is for who finds that then, and deletes it anew.
+		Remove(ctx context.Context, path string) error
 	}
 
 	// Eraser is a Driver whose backend may carry out a deletion after the answer to it was given up, and whose Delete asks again

@@ -125,7 +125,7 @@ func (c *check) count(add func(*Summary)) {
 
 // outbox looks for changes that the tree does not have yet. Repairing begins with them: they are the index's word.
 func (c *check) outbox(ctx context.Context) error {
-	waiting, err := c.Index.Events(ctx, 1)
+	waiting, err := c.Index.Outbox(ctx, "", 1)
 	if err != nil || len(waiting) == 0 {
 		return err
 	}

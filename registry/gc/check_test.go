@@ -127,7 +127,7 @@ func (b *bench) runFsck(o fsck.Options) {
 
 // lags reports whether the tree has not followed the index yet.
 func (b *bench) lags() bool {
-	events, err := b.index.Events(b.Context(), 1)
+	events, err := b.index.Outbox(b.Context(), "", 1)
 	ok(b, err)
 	return len(events) > 0
 }

@@ -67,6 +67,9 @@ func (c *Collector) Finish(ctx context.Context, d digest.Digest) error {
 	if err != nil {
 		return fmt.Errorf("read what is being deleted: %w", err)
 	}
+	if err := c.current(ctx); err != nil {
+		return err
+	}
 	r := newRun(c, Request{})
 	for _, o := range left {
 		if o.Digest != d {
@@ -107,23 +110,9 @@ func (r *run) delete(ctx context.Context, marked []index.Outcome) error {
 	return ctx.Err()
 }
 
-// remove deletes bytes, all at once where nobody says how fast and the storage can, and returns those that are gone. A step that
-// has begun is ended, also when ctx is done.
+// remove deletes bytes and returns those that are gone. A step that has begun is ended, also when ctx is done. It does not wait until
+// the disk has it: bytes that a power cut brings back are found by the next comparison of store and index, as strays.
 func (r *run) remove(ctx context.Context, marked []index.Outcome) (done []index.Outcome, err error) {
-	if r.Rate <= 0 {
-		digests := make([]digest.Digest, len(marked))
-		for i, o := range marked {
-			digests[i] = o.Digest
-		}
-		if errs, ok := r.Store.DeleteAll(context.WithoutCancel(ctx), digests); ok {
-			for i, o := range marked {
-				if r.deleted(ctx, o, errs[i]) {
-					done = append(done, o)
-				}
-			}
-			return done, nil
-		}
-	}
 	var mu sync.Mutex
 	workers := errgroup.Group{}
 	workers.SetLimit(deletesAtOnce)
@@ -132,7 +121,7 @@ func (r *run) remove(ctx context.Context, marked []index.Outcome) (done []index.
 			break // what is marked and not deleted is resumed
 		}
 		workers.Go(func() error {
-			err := r.Store.Delete(context.WithoutCancel(ctx), o.Digest)
+			err := r.Store.Remove(context.WithoutCancel(ctx), o.Digest)
 			mu.Lock()
 			defer mu.Unlock()
 			if r.deleted(ctx, o, err) {

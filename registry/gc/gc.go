@@ -48,6 +48,11 @@ type Options struct {
 	Breaker Breaker
 	// ReadOnly reports whether nothing may be changed now.
 	ReadOnly func() bool
+	// Newer looks for a name in the tree that the index does not have (adopt.Newer), and returns its path or "". nil: there is
+	// none, as somebody else has seen to.
+	Newer func(context.Context) (at string, err error)
+	// Lost is told of bytes that the index knows and the store turned out not to have. May be nil.
+	Lost func(digest.Digest)
 	// Pushing reports whether a push of a digest is under way, so that its bytes had better wait for the next cycle: taken
 	// now, they would have to be sent again. It spares work; nothing depends on it. Default: never.
 	Pushing func(digest.Digest) bool
@@ -66,7 +71,7 @@ type Breaker struct {
 // Collector deletes what nothing needs. One at a time works on an index; its methods may be called at once.
 type Collector struct {
 	Options
-	cycle sync.Mutex // held by the cycle under way
+	cycle turn // held by the cycle under way
 	work  chan struct{}
 
 	mu       sync.Mutex
@@ -75,6 +80,34 @@ type Collector struct {
 	last     time.Time            // when the cycle before ended, with its monotonic reading; guarded by mu
 	unsure   map[digest.Digest]at // deletions that failed or were cut short; guarded by cycle
 	started  time.Time
+	knows    bool  // the index all names of the tree; guarded by cycle
+	stale    error // why it does not; guarded by mu
+}
+
+// turn is a lock for which those who wait get it in the order in which they came. Make it with room for one.
+type turn chan struct{}
+
+// TryLock takes the lock if it is free.
+func (t turn) TryLock() bool {
+	select {
+	case t <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+// Unlock gives the lock to who has waited longest.
+func (t turn) Unlock() { <-t }
+
+// lock takes the lock, or returns ctx's error when that is done before.
+func (t turn) lock(ctx context.Context) error {
+	select {
+	case t <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // at is a moment.
@@ -88,7 +121,7 @@ func New(o Options) *Collector {
 	if o.Pushing == nil {
 		o.Pushing = func(digest.Digest) bool { return false }
 	}
-	return &Collector{Options: o, work: make(chan struct{}, 1), unsure: map[digest.Digest]at{}, started: o.Now()}
+	return &Collector{Options: o, cycle: make(turn, 1), work: make(chan struct{}, 1), unsure: map[digest.Digest]at{}, started: o.Now()}
 }
 
 // Request says how a cycle differs from the usual.
@@ -97,6 +130,9 @@ type Request struct {
 	Force  bool          // lets the breaker pass
 	Scan   bool          // compares store and index, whether it is time or not
 	Drain  bool          // goes on until nothing is due, also what this very cycle has let go of
+	// Wait is called where another cycle is at work; this one begins when that and those that came before have ended. nil: there is
+	// ErrBusy instead.
+	Wait func()
 	// Progress is called now and then with what was done so far. May be nil.
 	Progress func(Report)
 }
@@ -149,7 +185,13 @@ func (c *Collector) Run(ctx context.Context) error {
 // needs.
 func (c *Collector) Cycle(ctx context.Context, r Request) (Report, error) {
 	if !c.cycle.TryLock() {
-		return Report{}, ErrBusy
+		if r.Wait == nil {
+			return Report{}, ErrBusy
+		}
+		r.Wait()
+		if err := c.cycle.lock(ctx); err != nil {
+			return Report{}, err
+		}
 	}
 	defer c.cycle.Unlock()
 	if err := c.ready(ctx, r); err != nil {
@@ -162,6 +204,7 @@ func (c *Collector) Cycle(ctx context.Context, r Request) (Report, error) {
 	run.Duration = c.Now().Sub(run.Started)
 	c.show(run.Report, false)
 	c.Metrics.cycle(ctx, run.Report, c.Index, err)
+	run.whole = err == nil && run.Errors == 0
 	if err == nil || run.Deleted > 0 {
 		err = errors.Join(err, c.ended(ctx, run))
 	}
@@ -172,7 +215,8 @@ func (c *Collector) Cycle(ctx context.Context, r Request) (Report, error) {
 	return run.Report, err
 }
 
-// ended writes down that a cycle was.
+// ended writes down that a cycle was. One that was forced and did all ends what the breaker has stopped: somebody has looked, and has
+// decided.
 func (c *Collector) ended(ctx context.Context, run *run) error {
 	now := c.Now()
 	c.mu.Lock()
@@ -184,6 +228,9 @@ func (c *Collector) ended(ctx context.Context, run *run) error {
 		s.DeletedBytes += run.Bytes
 		if run.scanned {
 			s.LastScan = now.UTC()
+		}
+		if run.whole && run.request.Force {
+			s.Tripped, s.TrippedAt = "", time.Time{}
 		}
 	})
 }
@@ -264,6 +311,7 @@ func (c *Collector) Resume(ctx context.Context) error {
 type Status struct {
 	index.CollectorState
 	Running *Report            `json:"running,omitempty"` // what the cycle under way has done so far
+	Waiting int                `json:"waiting,omitempty"` // blobs, at least, that the last cycle left since the tree lags behind the index
 	Held    string             `json:"held,omitempty"`    // why the next cycle would not run
 	Queues  []index.QueueState `json:"queues"`
 	Policy  index.Policy       `json:"policy"`
@@ -289,13 +337,25 @@ func (c *Collector) Status(ctx context.Context) (s Status, err error) {
 		s.Held = ErrAdopting.Error()
 	case c.ReadOnly():
 		s.Held = ErrReadOnly.Error()
+	default:
+		if err := c.Stale(); err != nil {
+			s.Held = err.Error()
+		}
 	}
 	s.Policy = c.Policy
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.running {
-		report := c.progress
+	report, running := c.progress, c.running
+	c.mu.Unlock()
+	if running {
 		s.Running = &report
+	} else if report.Waiting > 0 {
+		behind, err := c.Index.Events(ctx, 1)
+		if err != nil {
+			return s, err
+		}
+		if len(behind) > 0 {
+			s.Waiting = report.Waiting
+		}
 	}
 	return s, nil
 }

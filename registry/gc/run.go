@@ -35,7 +35,8 @@ type run struct {
 	skip    map[item]bool // what this cycle does not look at again
 	behind  bool          // the tree, so that what is condemned waits
 	scanned bool
-	missing int // deletions that found no bytes
+	whole   bool // it ended without any error
+	missing int  // deletions that found no bytes
 }
 
 func newRun(c *Collector, r Request) *run {
@@ -49,8 +50,12 @@ func newRun(c *Collector, r Request) *run {
 	}
 }
 
-// all is the cycle: first what an earlier one left half done, then what is due, then now and then the comparison.
+// all is the cycle: first a look whether the index knows all names, then what an earlier one left half done, then what is due, then
+// now and then the comparison.
 func (r *run) all(ctx context.Context) error {
+	if err := r.current(ctx); err != nil {
+		return err
+	}
 	if err := r.resume(ctx); err != nil {
 		return err
 	}
@@ -107,12 +112,15 @@ func (r *run) reviews(ctx context.Context) error {
 	}
 }
 
-// rest leaves index and storage to clients for as long as the cycle has just kept them busy, unless somebody waits for its end.
+// restFactor is how much longer a cycle rests than it works, when nobody waits for its end.
+const restFactor = 4
+
+// rest leaves index and storage to clients after a step that has kept them busy for so long.
 func (r *run) rest(ctx context.Context, busy time.Duration) error {
 	if r.request.Drain || busy <= 0 {
 		return nil
 	}
-	wait := time.NewTimer(busy)
+	wait := time.NewTimer(restFactor * busy)
 	defer wait.Stop()
 	select {
 	case <-wait.C:

@@ -143,6 +143,9 @@ func (r *run) lookForMissing(ctx context.Context, d digest.Digest) {
 		return
 	}
 	r.Missing++
+	if r.Lost != nil {
+		r.Lost(d)
+	}
 	r.Log.ErrorContext(ctx, "bytes that the index knows are not in the store: gatehouse fsck says who needs them", "digest", d)
 }
 

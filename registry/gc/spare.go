@@ -33,6 +33,7 @@ func (r *run) spare(ctx context.Context, strays []index.StoredBlob) ([]index.Sto
 	}
 	left := slices.DeleteFunc(slices.Clone(strays), func(s index.StoredBlob) bool { return !unlinked[s.Digest] })
 	if r.Spared = len(strays) - len(left); r.Spared > 0 {
+		r.knows = false // the next cycle looks what else the index lacks
 		r.Log.WarnContext(ctx, "the tree leads to bytes that the index does not know; they are spared: stop the server, and gatehouse adopt --again takes over what the tree says",
 			"cycle", r.Number, "blobs", r.Spared)
 	}

@@ -1,6 +1,7 @@
 package gc_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,8 +10,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"gatehouse/registry/driver"
 	"gatehouse/registry/gc"
+	"gatehouse/registry/index"
 	"gatehouse/registry/index/kv"
 	"gatehouse/registry/tree"
 	"gatehouse/testbench"
@@ -113,7 +117,7 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestFullIndex: where the index has a disk of its own, and that is full, nothing is collected, nothing is lost, and pulls go on
+// TestFullIndex: where the index has a disk of its own, and that is full, its reserve used up, nothing is collected, nothing is lost, and pulls go on
 // until there is room.
 func TestFullIndex(t *testing.T) {
 	for _, c := range []struct {
@@ -123,6 +127,7 @@ func TestFullIndex(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := mounted(t, c.options)
 			b := garbage(t, folder(t), filepath.Join(dir, "index.db"), 200)
+			ok(t, os.Remove(filepath.Join(dir, "index.db-reserve"))) // used up
 			release := fill(t, dir, c.bytes)
 			var errs []error
 			for range 3 {
@@ -168,4 +173,73 @@ func TestReadOnlyDisk(t *testing.T) {
 	remount(t, dir, "rw")
 	b.rest()
 	b.close()
+}
+
+// TestEmptied: a disk that pushes have filled, where there is no space for the tree's links either, is emptied by deleting images,
+// also where the index is on it. Links that are pending hold up no removal, and are all there in the end.
+func TestEmptied(t *testing.T) {
+	for _, c := range []struct{ name, options string }{{"bytes", "size=12m"}, {"names", "size=64m,nr_inodes=1200"}} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := mounted(t, c.options)
+			b := prepareBench(t, dir)
+			b.path, b.policy = filepath.Join(dir, "index/index.db"), index.Policy{}
+			b.open()
+			const removed = 20
+			pushed := 0
+			for ; b.pushUntilFull(pushed, 64<<10); pushed++ {
+				if pushed%8 == 0 { // the tree lags behind a little
+					_ = tree.NewProjector(b.index, b.driver, discard).Drain(t.Context())
+				}
+			}
+			for i, status := 0, 201; status == 201; i++ {
+				content := fmt.Sprint(i)
+				status = b.ask("POST", "/v2/small/blobs/uploads/?digest="+string(digest.FromString(content)), content).StatusCode
+			}
+			if err := tree.NewProjector(b.index, b.driver, discard).Drain(t.Context()); !errors.Is(err, driver.ErrNoSpace) || pushed <= removed {
+				t.Fatalf("%d images, and there is space for their links: %v", pushed, err)
+			}
+			before := len(b.stored())
+			for i := range removed {
+				b.remove("a", b.acked[fmt.Sprint("a:v", i)])
+			}
+			b.remove("a", b.acked[fmt.Sprint("a:v", pushed-1)]) // of which the tree has no link
+			ctx, stop := context.WithCancel(t.Context())
+			followed := make(chan error)
+			go func() { followed <- tree.NewProjector(b.index, b.driver, discard).Run(ctx) }()
+			report, err := b.gc.Cycle(t.Context(), gc.Request{Drain: true})
+			stop()
+			if e := <-followed; e != nil || err != nil || report.Waiting > 0 || report.Deleted < 3*removed || len(b.stored()) > before-3*removed {
+				t.Errorf("%d of %d blobs are left: %+v, %v; the tree: %v", len(b.stored()), before, report, err, e)
+			}
+			if b.lags() {
+				t.Error("there is space, and links are lacking")
+			}
+			b.check()
+			b.image("a", "again", "config", "there is room again")
+			b.rest()
+			b.close()
+		})
+	}
+}
+
+// pushUntilFull pushes an image with a layer of so many bytes, and reports whether there was space for it.
+func (b *bench) pushUntilFull(i, size int) bool {
+	b.Helper()
+	layer := fmt.Sprintf("%0*d", size, i)
+	config := fmt.Sprint("config ", i)
+	for _, content := range []string{config, layer} {
+		a := b.ask("POST", "/v2/a/blobs/uploads/?digest="+string(digest.FromString(content)), content)
+		if a.StatusCode == 507 {
+			return false
+		}
+		if a.StatusCode != 201 {
+			b.Fatalf("%s: %s", a.Status, a.body)
+		}
+	}
+	document := imageOf(config, layer)
+	a := b.ask("PUT", fmt.Sprint("/v2/a/manifests/v", i), document, "Content-Type: "+typeOf(document))
+	if a.StatusCode == 201 {
+		b.told("a", fmt.Sprint("v", i), digest.FromString(document))
+	}
+	return a.StatusCode == 201
 }

@@ -231,16 +231,19 @@ func (t *tx) mark(o *Outcome) error {
 	return t.put(k, b)
 }
 
-// treeLeads reports whether the tree has yet to follow something that happened before a number.
+// treeLeads reports whether the tree has yet to follow something that happened before a number. Links that it merely lacks lead
+// to nothing: those events do not count (Postponed).
 func (t *tx) treeLeads(number string) (bool, error) {
 	if t.quiet { // nothing follows a draft
 		return false, nil
 	}
-	oldest, err := anyBelow(t.w, key(kindEvent, ""))
+	from, to := eventsBehind(t.followed)
+	oldest, err := anyIn(t.w, from, to)
 	return oldest != nil && lastPart(oldest) <= number, err
 }
 
-// Deleted records that the bytes of digests that were marked are gone from the store, confirmed and durable.
+// Deleted records that the bytes of digests that were marked are gone from the store, confirmed. Should they come back, Stray takes
+// them on.
 func (x *Index) Deleted(ctx context.Context, digests []digest.Digest) error {
 	return x.update(ctx, func(t *tx) error {
 		for _, d := range digests {

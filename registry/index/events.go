@@ -36,11 +36,16 @@ type Event struct {
 // Changed gets an element after changes, at least one for any number of them: then there may be events.
 func (x *Index) Changed() <-chan struct{} { return x.changed }
 
-// Events returns the oldest n events.
-func (x *Index) Events(ctx context.Context, n int) (events []Event, err error) {
+// Events returns the oldest n events that the tree has yet to follow. Those of which Postponed was told are not among them.
+func (x *Index) Events(ctx context.Context, n int) ([]Event, error) {
+	return x.Outbox(ctx, x.followed(), n)
+}
+
+// Outbox returns the oldest n events behind a sequence, "" for all: also those that were postponed.
+func (x *Index) Outbox(ctx context.Context, after string, n int) (events []Event, err error) {
 	err = x.db.View(ctx, func(r kv.Reader) error {
-		prefix := key(kindEvent, "")
-		for p, err := range r.Scan(prefix, kv.End(prefix)) {
+		events = nil
+		for p, err := range r.Scan(eventsBehind(after)) {
 			if err != nil {
 				return err
 			}
@@ -56,6 +61,29 @@ func (x *Index) Events(ctx context.Context, n int) (events []Event, err error) {
 		return nil
 	})
 	return events, err
+}
+
+// eventsBehind returns where the events lie that come behind a sequence: sequences are all of one length.
+func eventsBehind(after string) (from, to []byte) {
+	from, to = key(kindEvent, ""), kv.End(key(kindEvent, ""))
+	if after != "" {
+		from = append(key(kindEvent, after), 0)
+	}
+	return from, to
+}
+
+// Postponed says that the tree has followed all events up to a sequence, but for links that it lacks, and gets later: of what the
+// index had let go of by then, no link is left. What is still in the outbox up to there holds up nobody who waits for the tree,
+// so that a disk which has no room for a link has room again one day. It is not durable: after a restart the events are looked at
+// once more.
+func (x *Index) Postponed(sequence string) { x.postponed.Store(&sequence) }
+
+// followed returns what Postponed was told last.
+func (x *Index) followed() string {
+	if sequence := x.postponed.Load(); sequence != nil {
+		return *sequence
+	}
+	return ""
 }
 
 // Done removes events that have been seen to. It is not an event itself.

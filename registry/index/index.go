@@ -52,6 +52,8 @@ type Index struct {
 	revived atomic.Int64
 	slow    slowness
 
+	postponed atomic.Pointer[string] // Postponed's; nil for none
+
 	// What pulls read again and again.
 	links     *memo[linkRecord]
 	tags      *memo[tagRecord]
@@ -119,10 +121,11 @@ type tx struct {
 	at    time.Time
 	quiet bool // no events: the tree has it already, and what is imported carries its own times
 
+	followed  string       // Postponed's, when it began
 	reason    string       // why what it lets go of is needed no more
 	policy    *Policy      // the collector's, when it is the collector's
 	condemned []StoredBlob // by it
 	revived   int64        // condemned bytes that live again
 }
 
-func (x *Index) begin(w kv.Writer) *tx { return &tx{w: w, at: x.now().UTC()} }
+func (x *Index) begin(w kv.Writer) *tx { return &tx{w: w, at: x.now().UTC(), followed: x.followed()} }

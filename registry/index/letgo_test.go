@@ -72,3 +72,37 @@ func TestPushingAManifestIsAPromise(t *testing.T) {
 	b.collect()
 	b.put("a", Manifest{Digest: dgst("index"), Manifests: []digest.Digest{dgst("signature")}}, "v1")
 }
+
+// TestLackingLinksAreNotWaitedFor: a link that the tree lacks leads to nothing, so that its event holds up no deletion; what happened
+// after the tree was last looked at does.
+func TestLackingLinksAreNotWaitedFor(t *testing.T) {
+	b := newBench(t)
+	ctx := t.Context()
+	b.link("a", "layer")
+	b.link("a", "layer 2") // of these the tree has no link
+	pending, err := b.Outbox(ctx, "", 100)
+	ok(t, err)
+	ok(t, b.UnlinkBlob(ctx, "a", dgst("layer")))
+	b.pass(b.policy.Quarantine)
+	collect := func(want Verdict) {
+		t.Helper()
+		outcomes, err := b.Collect(ctx, b.policy, []Review{{Class: Condemned, Digest: dgst("layer")}})
+		ok(t, err)
+		if outcomes[0].Verdict != want {
+			t.Errorf("%s, want %s", outcomes[0].Verdict, want)
+		}
+	}
+	collect(Waiting)
+	b.Postponed(pending[len(pending)-1].Sequence)
+	events, err := b.Events(ctx, 100)
+	ok(t, err)
+	if len(events) != 1 || events[0].Digest != dgst("layer") {
+		t.Errorf("the tree is to follow %v", events)
+	}
+	collect(Waiting)
+	ok(t, b.Done(ctx, events))
+	collect(Marked)
+	if all, err := b.Outbox(ctx, "", 100); err != nil || len(all) != len(pending) {
+		t.Errorf("%v are kept, want %v: %v", all, pending, err)
+	}
+}

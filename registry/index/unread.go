@@ -30,6 +30,24 @@ func hasUnread(r kv.Reader, repo string) (bool, error) {
 	return false, nil
 }
 
+// Unread returns the manifests of a repository that nobody here can read.
+func (x *Index) Unread(ctx context.Context, repo string) (list []digest.Digest, err error) {
+	err = x.db.View(ctx, func(r kv.Reader) error {
+		list = nil
+		prefix := key(kindUnread, repo, "")
+		for p, err := range r.Scan(prefix, kv.End(prefix)) {
+			if err != nil {
+				return err
+			}
+			if string(p.Value) != going {
+				list = append(list, digest.Digest(lastPart(p.Key)))
+			}
+		}
+		return nil
+	})
+	return list, err
+}
+
 func (t *tx) addUnread(repo string, m StoredBlob) error {
 	if err := t.store(Ticket{Digest: m.Digest}, m.Size); err != nil {
 		return err

@@ -131,23 +131,16 @@ func (s *Store) Delete(ctx context.Context, d digest.Digest) error {
 	return nil
 }
 
-// DeleteAll is Delete for each of digests, where many cost little more than one: ok is false, and nothing was done, where they
-// do not. It returns what became of each, in their order.
-func (s *Store) DeleteAll(ctx context.Context, digests []digest.Digest) (errs []error, ok bool) {
+// Remove is Delete, but a power cut soon after may bring the bytes back. Whoever compares the store with what it should have finds
+// them then.
+func (s *Store) Remove(ctx context.Context, d digest.Digest) error {
 	if s.remover == nil {
-		return nil, false
+		return s.Delete(ctx, d)
 	}
-	folders := make([]string, len(digests))
-	for i, d := range digests {
-		folders[i] = tree.BlobFolder(d)
+	if err := s.remover.Remove(ctx, tree.BlobFolder(d)); err != nil {
+		return fmt.Errorf("delete blob %s: %w", d, err)
 	}
-	errs = s.remover.DeleteAll(ctx, folders)
-	for i, err := range errs {
-		if err != nil {
-			errs[i] = fmt.Errorf("delete blob %s: %w", digests[i], err)
-		}
-	}
-	return errs, true
+	return nil
 }
 
 // Check returns nil when the driver answers: whether the registry can serve.

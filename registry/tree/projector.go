@@ -1,12 +1,14 @@
 package tree
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"path"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -20,6 +22,10 @@ import (
 // Projector makes the tree's links follow the index. For each event it looks at how things are now and writes or removes the
 // links that belong to it, so an event may come twice or late; it forgets an event only when its links are durable. What is
 // in the tree is therefore true after a clean stop, and soon true while the server runs.
+//
+// Removing a link needs no space, and writing one does. A link for which there is none is lacking until there is: its event waits
+// in the outbox, those behind it do not wait for it, and what it was to replace is removed. So what the index let go of goes from
+// the tree on a full disk too, and deleting images can make room again.
 type Projector struct {
 	index   *index.Index
 	driver  driver.Driver
@@ -41,6 +47,8 @@ const (
 	reportEvery  = 10 * time.Second
 	// gather is how long events are let come together before they are projected: all of them are made durable at once.
 	gather = 50 * time.Millisecond
+	// longestLink is more than any digest has.
+	longestLink = 1 << 10
 )
 
 // Run projects until ctx is done, and then what is left, however long that takes: only then the tree is true. An error says
@@ -69,59 +77,94 @@ func (p *Projector) Run(ctx context.Context) error {
 	}
 }
 
-// Drain projects all events that there are.
+// Drain projects all events that there are. Where there is no space for links it goes on with the others, tells the index how far
+// it came, and returns driver.ErrNoSpace in the end.
 func (p *Projector) Drain(ctx context.Context) error {
 	reported := time.Now()
+	after, left := "", 0 // what was looked at, and how much of it waits for space
+	var lacking error
 	for done := 0; ; {
-		events, err := p.index.Events(ctx, eventsAtOnce)
-		if err != nil || len(events) == 0 {
+		events, err := p.index.Outbox(ctx, after, eventsAtOnce)
+		if err != nil {
 			return err
 		}
-		if err := p.projectAll(ctx, events); err != nil {
+		if len(events) == 0 {
+			break
+		}
+		followed, err := p.projectAll(ctx, events)
+		if err != nil && !lacksSpace(err) {
 			return err
 		}
-		if err := p.index.Done(ctx, events); err != nil {
+		if err != nil {
+			lacking = err
+			left += len(events) - len(followed)
+		}
+		if err := p.index.Done(ctx, followed); err != nil {
 			return err
 		}
-		done += len(events)
+		after = events[len(events)-1].Sequence
+		done += len(followed)
 		if time.Since(reported) > reportEvery {
 			reported = time.Now()
 			p.log.InfoContext(ctx, "projecting links into the tree", "events", done)
 		}
 	}
+	if lacking == nil {
+		return nil
+	}
+	p.index.Postponed(after)
+	return fmt.Errorf("%d changes wait until there is space for their links: %w", left, lacking)
 }
 
 // projectAll projects events: links first, then the removal of repositories, of which whole folders go while nothing is
-// written below them.
-func (p *Projector) projectAll(ctx context.Context, events []index.Event) error {
-	var links []index.Event
+// written below them. It returns those that the tree has followed: all, or none when there is an error; but with
+// driver.ErrNoSpace some, and then no link is left that any of the others is to replace or to remove.
+func (p *Projector) projectAll(ctx context.Context, events []index.Event) (followed []index.Event, err error) {
+	var links, removals []index.Event
 	removed := make(map[string]bool)
 	for _, e := range events {
 		if e.Kind == index.RepositoryChanged {
+			removals = append(removals, e)
 			removed[e.Repository] = true
 		} else {
 			links = append(links, e)
 		}
 	}
-	if err := p.projectLinks(ctx, links); err != nil {
-		return err
-	}
-	if p.batcher != nil { // half of what a push of a small image syncs were its links
-		if err := p.batcher.Sync(ctx); err != nil {
-			return fmt.Errorf("make links durable: %w", err)
-		}
+	followed, lacking := p.projectLinks(ctx, links)
+	if lacking != nil && !lacksSpace(lacking) {
+		return nil, lacking
 	}
 	for repo := range removed {
 		if err := p.removed(ctx, repo); err != nil {
-			return fmt.Errorf("project the removal of %s: %w", repo, err)
+			return nil, fmt.Errorf("project the removal of %s: %w", repo, err)
 		}
 	}
-	return nil
+	return append(followed, removals...), lacking
 }
 
-// projectLinks projects events side by side. Those that are about the same are one, since each is projected as things are now: so
-// no two goroutines write the same link, but for the entries of a tag's index, which are all kept.
-func (p *Projector) projectLinks(ctx context.Context, events []index.Event) error {
+// projectLinks projects events that are about links, and makes that durable: all at once, or, where there is no space for that, one
+// by one, which tells for which there is none. It returns what projectAll does.
+func (p *Projector) projectLinks(ctx context.Context, events []index.Event) (followed []index.Event, err error) {
+	if p.batcher == nil {
+		return p.writeLinks(ctx, events, writer{write: p.driver.WriteFile})
+	}
+	followed, lacking := p.writeLinks(ctx, events, writer{write: p.batcher.WriteFileLater})
+	if lacking != nil && !lacksSpace(lacking) {
+		return nil, lacking
+	}
+	err = p.batcher.Sync(ctx) // half of what a push of a small image syncs were its links
+	if errors.Is(err, driver.ErrNoSpace) {
+		return p.writeLinks(ctx, events, writer{write: p.driver.WriteFile, doubt: true})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("make links durable: %w", err)
+	}
+	return followed, lacking
+}
+
+// writeLinks projects events side by side. Those that are about the same are one, since each is projected as things are now: so
+// no two goroutines write the same link, but for the entries of a tag's index, which are all kept. It returns what projectAll does.
+func (p *Projector) writeLinks(ctx context.Context, events []index.Event, w writer) (followed []index.Event, err error) {
 	type subject struct {
 		kind      index.EventKind
 		repo, tag string
@@ -135,22 +178,46 @@ func (p *Projector) projectLinks(ctx context.Context, events []index.Event) erro
 		}
 		subjects[s] = append(subjects[s], e)
 	}
-	group, ctx := errgroup.WithContext(ctx)
+	var mu sync.Mutex
+	var lacking error
+	group, groupCtx := errgroup.WithContext(ctx)
 	group.SetLimit(writers)
 	for _, same := range subjects {
 		group.Go(func() error {
-			if same[0].Kind != index.TagChanged {
-				same = same[:1]
+			err := p.projectSame(groupCtx, same, w)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+				followed = append(followed, same...)
+			case lacksSpace(err):
+				lacking, err = err, nil
 			}
-			for _, e := range same {
-				if err := p.project(ctx, e); err != nil {
-					return fmt.Errorf("project %s of %s: %w", e.Kind, e.Repository, err)
-				}
-			}
-			return nil
+			return err
 		})
 	}
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return followed, lacking
+}
+
+// projectSame projects events that are about the same. After driver.ErrNoSpace it has seen to all of them.
+func (p *Projector) projectSame(ctx context.Context, same []index.Event, w writer) (lacking error) {
+	if same[0].Kind != index.TagChanged {
+		same = same[:1]
+	}
+	for _, e := range same {
+		err := p.project(ctx, e, w)
+		if err != nil {
+			err = fmt.Errorf("project %s of %s: %w", e.Kind, e.Repository, err)
+		}
+		if err != nil && !lacksSpace(err) {
+			return err
+		}
+		lacking = cmp.Or(lacking, err)
+	}
+	return lacking
 }
 
 // removed removes what is left of a repository that the index does not have: the folders by which registry 2.x (_layers) and 3.x
@@ -167,25 +234,25 @@ func (p *Projector) removed(ctx context.Context, repo string) error {
 }
 
 // project makes the links that an event is about as the index has them now.
-func (p *Projector) project(ctx context.Context, e index.Event) error {
+func (p *Projector) project(ctx context.Context, e index.Event, w writer) error {
 	if planted.On(planted.EventsDropped) {
 		return nil
 	}
 	switch e.Kind {
 	case index.LinkChanged:
 		stored, _, err := p.index.Locate(ctx, e.Repository, e.Digest)
-		return p.link(ctx, Layer(e.Repository, e.Digest), stored, err)
+		return p.link(ctx, Layer(e.Repository, e.Digest), stored, err, w)
 	case index.ManifestChanged:
 		_, err := p.index.Manifest(ctx, e.Repository, e.Digest)
-		return p.link(ctx, Revision(e.Repository, e.Digest), e.Digest, err)
+		return p.link(ctx, Revision(e.Repository, e.Digest), e.Digest, err, w)
 	case index.TagChanged:
-		return p.tag(ctx, e)
+		return p.tag(ctx, e, w)
 	}
 	return fmt.Errorf("an event of unknown kind %q: use the version of gatehouse that wrote it", e.Kind)
 }
 
 // tag projects a tag: its current target, and the entry of its index for the event's target.
-func (p *Projector) tag(ctx context.Context, e index.Event) error {
+func (p *Projector) tag(ctx context.Context, e index.Event, w writer) error {
 	m, err := p.index.Tagged(ctx, e.Repository, e.Tag)
 	if isUnknown(err) {
 		return absent(p.driver.Delete(ctx, Tag(e.Repository, e.Tag)))
@@ -193,29 +260,57 @@ func (p *Projector) tag(ctx context.Context, e index.Event) error {
 	if err != nil {
 		return err
 	}
+	var lacking error
 	for _, d := range []digest.Digest{e.Digest, m.Digest} {
 		if d == "" {
 			continue
 		}
-		if err := p.link(ctx, TagIndex(e.Repository, e.Tag, d), d, nil); err != nil {
+		err := p.link(ctx, TagIndex(e.Repository, e.Tag, d), d, nil, w)
+		if err != nil && !lacksSpace(err) {
 			return err
 		}
+		lacking = cmp.Or(lacking, err) // and the current target is still seen to: it may be an old one
 	}
-	return p.link(ctx, TagCurrent(e.Repository, e.Tag), m.Digest, nil)
+	return cmp.Or(p.link(ctx, TagCurrent(e.Repository, e.Tag), m.Digest, nil, w), lacking)
 }
 
-// link writes a link, or removes it where the index does not know what it is for.
-func (p *Projector) link(ctx context.Context, name string, d digest.Digest, known error) error {
-	switch {
-	case known == nil && p.batcher != nil:
-		return p.batcher.WriteFileLater(ctx, name, []byte(d))
-	case known == nil:
-		return p.driver.WriteFile(ctx, name, []byte(d))
-	case isUnknown(known):
+// writer is how links are written.
+type writer struct {
+	write func(ctx context.Context, name string, data []byte) error // driver.Driver's WriteFile or driver.Batcher's WriteFileLater
+	doubt bool                                                      // what is read of a link may not be what the disk has
+}
+
+// link writes a link, or removes it where the index does not know what it is for. After driver.ErrNoSpace there is none that leads
+// elsewhere.
+func (p *Projector) link(ctx context.Context, name string, d digest.Digest, known error, w writer) error {
+	if isUnknown(known) {
 		return absent(p.driver.Delete(ctx, path.Dir(name)))
 	}
-	return known
+	if known != nil {
+		return known
+	}
+	err := w.write(ctx, name, []byte(d))
+	if !errors.Is(err, driver.ErrNoSpace) || errors.Is(err, driver.ErrDamaged) {
+		return err
+	}
+	err = lack{err}
+	if old, e := p.driver.ReadFile(ctx, name, longestLink); e == nil && string(old) == string(d) && !w.doubt {
+		return err
+	}
+	// Where it leads to may be deleted at any time from now on: better none than one that lies.
+	if e := absent(p.driver.Delete(ctx, path.Dir(name))); e != nil {
+		return fmt.Errorf("remove %s, which leads elsewhere: %w (there is no space for a new one)", name, e)
+	}
+	return err
 }
+
+// lack is a driver.ErrNoSpace of a link that could not be written, and where there is no old one. One that could not be removed for
+// want of space is none: nobody may go on then.
+type lack struct{ error }
+
+func (l lack) Unwrap() error { return l.error }
+
+func lacksSpace(err error) bool { return errors.As(err, new(lack)) }
 
 func isUnknown(err error) bool {
 	return errors.Is(err, index.ErrBlobUnknown) || errors.Is(err, index.ErrManifestUnknown) || errors.Is(err, index.ErrNameUnknown)

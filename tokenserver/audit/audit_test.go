@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -172,7 +173,10 @@ func TestEveryRequestHasALine(t *testing.T) {
 	for i, want := range []string{
 		`"asked":["repository:team-a/x:pull","repository:pub/y:pull,push","repository:team-b/z:pull"],` +
 			`"granted":["repository:team-a/x:pull","repository:pub/y:pull"],` +
-			`"rule":"tokenserver.access[1], tokenserver.access[2], tokenserver.access[3]"`,
+			`"rule":"tokenserver.access[1], tokenserver.access[2], tokenserver.access[3]",` +
+			`"decisions":[{"asked":"repository:team-a/x:pull","granted":["pull"],"rule":"tokenserver.access[1]"},` +
+			`{"asked":"repository:pub/y:pull,push","granted":["pull"],"rule":"tokenserver.access[2]"},` +
+			`{"asked":"repository:team-b/z:pull","granted":[],"rule":"tokenserver.access[3]"}]`,
 		`"asked":["repository:pub/y:pull"],"granted":[]`,
 		`"claimed":"mallory"`,
 		`"refused":"scope"`,
@@ -198,6 +202,38 @@ func hostile() tokenserver.Event {
 		Client: text, Groups: []string{text},
 		Address: netip.MustParseAddr("2001:db8::1"), Refresh: text, RequestID: text,
 		Decisions: []tokenserver.Decision{{Asked: token.Access{Type: text, Name: text, Actions: []string{text}}, Rule: text}}}
+}
+
+// TestDecisions: they are told only where one rule is not all, and are bounded.
+func TestDecisions(t *testing.T) {
+	of := func(rules ...string) entry {
+		var e tokenserver.Event
+		for _, rule := range rules {
+			e.Decisions = append(e.Decisions, tokenserver.Decision{Rule: rule, Asked: token.Access{Type: "repository", Name: "a", Actions: []string{"pull"}}})
+		}
+		return newEntry(e)
+	}
+	for _, one := range []entry{of(), of("a"), of("a", "a"), of("")} {
+		if one.Decisions != nil {
+			t.Errorf("%q has %v", one.Rule, one.Decisions)
+		}
+	}
+	if two := of("a", ""); len(two.Decisions) != 2 || two.Decisions[1].Rule != noRule || two.Rule != "a, none" {
+		t.Errorf("%+v", two)
+	}
+	many := of(slices.Repeat([]string{"a", "b"}, 500)...)
+	if len(many.Decisions) != maxDecisions || len(many.Asked) != 1000 {
+		t.Errorf("%d decisions", len(many.Decisions))
+	}
+}
+
+// TestSecretInPlaceOfAName: what somebody pasted into the wrong field is not kept.
+func TestSecretInPlaceOfAName(t *testing.T) {
+	for claimed, want := range map[string]string{"ghb_canary-canary": "ghb_cana…", "ghr_canary-canary": "ghr_cana…", "ghr_": "ghr_", "ghx_canary-canary": "ghx_canary-canary"} {
+		if got := newEntry(tokenserver.Event{Claimed: claimed}).Claimed; got != want {
+			t.Errorf("%s is %s", claimed, got)
+		}
+	}
 }
 
 func TestInjection(t *testing.T) {

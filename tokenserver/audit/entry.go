@@ -33,14 +33,26 @@ type entry struct {
 	Asked   []string `json:"asked"`
 	Granted []string `json:"granted"`
 	// Rule names what decided: of several scopes each once, in their order.
-	Rule    string     `json:"rule,omitempty"`
-	KeyID   string     `json:"kid,omitempty"`
-	TokenID string     `json:"jti,omitempty"`
-	Expires *time.Time `json:"expires,omitempty"`
-	Refresh string     `json:"refresh,omitempty"`
+	Rule string `json:"rule,omitempty"`
+	// Decisions are which rule decided what, where rules differ.
+	Decisions []decision `json:"decisions,omitempty"`
+	KeyID     string     `json:"kid,omitempty"`
+	TokenID   string     `json:"jti,omitempty"`
+	Expires   *time.Time `json:"expires,omitempty"`
+	Refresh   string     `json:"refresh,omitempty"`
 	// Refused is why there was no answer but an error.
 	Refused   string `json:"refused,omitempty"`
 	RequestID string `json:"request,omitempty"`
+}
+
+// maxDecisions bounds how many of them a line has; what was asked and granted is there in full.
+const maxDecisions = 100
+
+// decision is what one rule says of one scope.
+type decision struct {
+	Asked   string   `json:"asked"`
+	Granted []string `json:"granted"` // actions
+	Rule    string   `json:"rule"`
 }
 
 func newEntry(e tokenserver.Event) entry {
@@ -50,7 +62,7 @@ func newEntry(e tokenserver.Event) entry {
 		Refused: e.Refused, RequestID: printable(e.RequestID),
 	}
 	if e.Claimed != e.Account {
-		n.Claimed = printable(e.Claimed)
+		n.Claimed = printable(masked(e.Claimed))
 	}
 	if e.Address.IsValid() {
 		n.Address = e.Address.String()
@@ -66,6 +78,15 @@ func newEntry(e tokenserver.Event) entry {
 	return n
 }
 
+// masked hides a robot's secret or a refresh token that was typed where a name belongs, but for what tells which it was.
+func masked(text string) string {
+	const kept = 8 // bytes
+	if (strings.HasPrefix(text, "ghb_") || strings.HasPrefix(text, "ghr_")) && len(text) > kept {
+		return text[:kept] + "…"
+	}
+	return text
+}
+
 // noRule stands where a decision was made and no rule matched.
 const noRule = "none"
 
@@ -73,7 +94,8 @@ const noRule = "none"
 func (n *entry) decided(decisions []tokenserver.Decision, over bool) {
 	var rules []string
 	for _, d := range decisions {
-		n.Asked = append(n.Asked, printable(d.Asked.String()))
+		one := decision{Asked: printable(d.Asked.String()), Granted: []string{}}
+		n.Asked = append(n.Asked, one.Asked)
 		if len(d.Actions) > 0 {
 			granted := d.Asked
 			granted.Actions = d.Actions
@@ -83,11 +105,20 @@ func (n *entry) decided(decisions []tokenserver.Decision, over bool) {
 		if rule == "" && over {
 			rule = noRule
 		}
+		for _, action := range d.Actions {
+			one.Granted = append(one.Granted, printable(action))
+		}
+		one.Rule = printable(rule)
+		if len(n.Decisions) < maxDecisions {
+			n.Decisions = append(n.Decisions, one)
+		}
 		if rule != "" && !slices.Contains(rules, rule) {
 			rules = append(rules, rule)
 		}
 	}
-	n.Rule = printable(strings.Join(rules, ", "))
+	if n.Rule = printable(strings.Join(rules, ", ")); len(rules) < 2 {
+		n.Decisions = nil // Rule says it all
+	}
 }
 
 // printable is text as it may be shown: bounded, and without what could play tricks with a terminal or with who reads a line.
@@ -133,6 +164,9 @@ func (n entry) attributes() []slog.Attr {
 	text("client", n.Client)
 	list = append(list, slog.Any("asked", n.Asked), slog.Any("granted", n.Granted))
 	text("rule", n.Rule)
+	if len(n.Decisions) > 0 {
+		list = append(list, slog.Any("decisions", n.Decisions))
+	}
 	text("kid", n.KeyID)
 	text("jti", n.TokenID)
 	if n.Expires != nil {

@@ -5,9 +5,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
+	"gatehouse/tokenserver/regular"
 	"gatehouse/tokenserver/token"
 )
 
@@ -38,6 +40,18 @@ var damages = map[string]struct {
 	"key a folder": {"not a regular file", func(b *bench) {
 		b.drop(firstFile)
 		if err := os.Mkdir(filepath.Join(b.o.Dir, firstFile), 0o700); err != nil {
+			b.t.Fatal(err)
+		}
+	}},
+	"key a pipe": {"not a regular file", func(b *bench) {
+		b.drop(firstFile)
+		if err := syscall.Mkfifo(filepath.Join(b.o.Dir, firstFile), 0o600); err != nil {
+			b.t.Fatal(err)
+		}
+	}},
+	"manifest a pipe": {"not a regular file", func(b *bench) {
+		b.drop("ring.json")
+		if err := syscall.Mkfifo(filepath.Join(b.o.Dir, "ring.json"), 0o600); err != nil {
 			b.t.Fatal(err)
 		}
 	}},
@@ -89,9 +103,9 @@ func (b *bench) caFile() string {
 func (b *bench) tree() map[string]string {
 	all := map[string]string{}
 	for _, name := range b.files() {
-		data, err := os.ReadFile(filepath.Join(b.o.Dir, name))
+		data, _, err := regular.Read(filepath.Join(b.o.Dir, name), maxFile)
 		if err != nil {
-			all[name] = "a folder"
+			all[name] = "no file"
 			continue
 		}
 		all[name] = string(data)

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"github.com/go-ldap/ldap/v3"
 
 	"gatehouse/configs"
+	"gatehouse/tokenserver/regular"
 )
 
 // avoidFor is how long a server that could not be reached comes after the others.
@@ -61,7 +61,7 @@ func newServers(c configs.LDAP, timeout time.Duration, connections int, now func
 
 // readPassword returns the first line of a file. It is read each time, so that the password can be changed while serving.
 func readPassword(file string) (string, error) {
-	data, err := os.ReadFile(file)
+	data, _, err := regular.Read(file, maxFile)
 	if err != nil {
 		return "", fmt.Errorf("passwordfile: %w", err)
 	}

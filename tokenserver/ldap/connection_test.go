@@ -1,6 +1,7 @@
 package ldap
 
 import (
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -123,6 +125,14 @@ func TestServiceAccount(t *testing.T) {
 		_, err := d.Authenticate(t.Context(), "alice", "a")
 		mustFail(t, err)
 	}
+	if err := errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := d.Authenticate(t.Context(), "alice", "a") // nobody writes to it, and nobody waits
+	mustFail(t, err)
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
 	write(testbench.SlapdPassword + "\n")
 	mustLogin(t, d, "alice", "a", "alice")
 
@@ -131,7 +141,7 @@ func TestServiceAccount(t *testing.T) {
 	mustLogin(t, open(t, c, Options{}), "alice", "a", "alice")
 
 	c.BaseDN = "ou=none," + testbench.SlapdSuffix
-	_, err := open(t, c, Options{}).Authenticate(t.Context(), "alice", "a")
+	_, err = open(t, c, Options{}).Authenticate(t.Context(), "alice", "a")
 	mustFail(t, err)
 }
 

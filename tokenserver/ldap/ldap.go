@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -23,6 +22,7 @@ import (
 
 	"gatehouse/configs"
 	"gatehouse/tokenserver"
+	"gatehouse/tokenserver/regular"
 )
 
 const (
@@ -205,12 +205,15 @@ func checkFilter(filter string) error {
 	return err
 }
 
+// maxFile bounds a file of roots or of the password, in bytes.
+const maxFile = 1 << 20
+
 // newRoots returns the roots in a PEM file; nil, which is the system's, without one.
 func newRoots(file string) (*x509.CertPool, error) {
 	if file == "" {
 		return nil, nil
 	}
-	data, err := os.ReadFile(file)
+	data, _, err := regular.Read(file, maxFile)
 	if err != nil {
 		return nil, fmt.Errorf("cafile: %w", err)
 	}

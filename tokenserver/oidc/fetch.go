@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 )
@@ -31,7 +30,7 @@ func newClient(caFile string) (*http.Client, error) {
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true,
 	}
 	if caFile != "" {
-		data, err := os.ReadFile(caFile)
+		data, err := readFile(caFile)
 		if err != nil {
 			return nil, fmt.Errorf("cafile: %w", err)
 		}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -19,6 +18,7 @@ import (
 
 	"gatehouse/configs"
 	"gatehouse/durable"
+	"gatehouse/tokenserver/regular"
 )
 
 const (
@@ -210,12 +210,8 @@ func (k *keys) load() {
 	}
 }
 
-// readFile is os.ReadFile for a file of a sensible size.
+// readFile reads a regular file of a sensible size.
 func readFile(path string) ([]byte, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return readAll(f)
+	data, _, err := regular.Read(path, maxDocument)
+	return data, err
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -280,4 +281,12 @@ func TestKeyFile(t *testing.T) {
 	}
 	now.pass(freshFileFor)
 	mustLogin(t, s, byTwo, "github/octo-org/octo-repo") // what was good stays
+	if err := errors.Join(os.Remove(file), syscall.Mkfifo(file, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	now.pass(freshFileFor)
+	mustLogin(t, s, byTwo, "github/octo-org/octo-repo") // and nobody waits for a pipe
+	if _, err := New([]configs.OIDC{c}, Options{}, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "regular file") {
+		t.Errorf("a pipe: %v", err)
+	}
 }

@@ -6,13 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
 	"gatehouse/durable"
+	"gatehouse/tokenserver/regular"
 )
 
 const (
@@ -52,12 +52,7 @@ func (f *Folder[T]) Get(name string) (record T, err error) {
 	if err != nil {
 		return record, err
 	}
-	file, err := os.Open(path)
-	if err != nil {
-		return record, fmt.Errorf("the record could not be read: %w", err)
-	}
-	defer file.Close()
-	data, err := io.ReadAll(io.LimitReader(file, maxRecord))
+	data, _, err := regular.Read(path, maxRecord)
 	if err != nil {
 		return record, fmt.Errorf("the record could not be read: %w", err)
 	}

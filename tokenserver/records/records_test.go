@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 )
 
@@ -43,6 +44,17 @@ func TestFolder(t *testing.T) {
 	}
 	if err := f.Delete("a"); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("Delete of nothing: %v", err)
+	}
+}
+
+// TestFolderOfPipes: a record that is a pipe is an error, and nothing to wait for.
+func TestFolderOfPipes(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mkfifo(filepath.Join(dir, "a.json"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open[note](dir).Get("a"); err == nil || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("Get of a pipe: %v", err)
 	}
 }
 

@@ -25,7 +25,7 @@ import (
 
 const (
 	// Prefix begins the account of every robot, as Harbor's do: robot$ci is the robot ci.
-	Prefix = "robot$"
+	Prefix = tokenserver.RobotPrefix
 	// maxName bounds a name in bytes, maxDescription a description.
 	maxName        = 100
 	maxDescription = 1000

@@ -4,10 +4,10 @@ import (
 	"bytes"
 	"crypto/x509"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
+	"gatehouse/tokenserver/regular"
 	"gatehouse/tokenserver/token"
 )
 
@@ -74,24 +74,9 @@ func (f *file) look(now time.Time) (fresh bool, err error) {
 
 // read returns what is in the file and what the file was before it was read.
 func (f *file) read() ([]byte, os.FileInfo, error) {
-	r, err := os.Open(f.path)
+	data, info, err := regular.Read(f.path, maxFile)
 	if err != nil {
 		return nil, nil, fmt.Errorf("key file cannot be read: %w", err)
-	}
-	defer r.Close()
-	info, err := r.Stat()
-	if err != nil {
-		return nil, nil, fmt.Errorf("key file cannot be read: %w", err)
-	}
-	if !info.Mode().IsRegular() {
-		return nil, nil, fmt.Errorf("key file %s is not a regular file", f.path)
-	}
-	data, err := io.ReadAll(io.LimitReader(r, maxFile+1))
-	if err != nil {
-		return nil, nil, fmt.Errorf("key file cannot be read: %w", err)
-	}
-	if len(data) > maxFile {
-		return nil, nil, fmt.Errorf("key file %s is larger than %d bytes", f.path, maxFile)
 	}
 	return data, info, nil
 }

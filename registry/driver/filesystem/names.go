@@ -124,34 +124,13 @@ func (d *Driver) Delete(ctx context.Context, name string) error {
 	return d.syncOne(folder, path.Dir(name))
 }
 
-// DeleteAll is driver.Remover's: first all are removed, then the folders are synced that they were in. A journal that is written
-// for the first of them has the others' removals in it too.
-func (d *Driver) DeleteAll(ctx context.Context, names []string) []error {
-	errs := make([]error, len(names))
-	removed := make(map[string][]int, len(names)) // by folder
-	folders := make(map[string]*os.File, len(names))
-	for i, name := range names {
-		folder, err := d.remove(ctx, name)
-		if err != nil {
-			errs[i] = err
-			continue
-		}
-		dir := path.Dir(name)
-		if removed[dir] = append(removed[dir], i); folders[dir] != nil {
-			folder.Close() // an error in syncing is reported to the one that was opened first
-			continue
-		}
-		folders[dir] = folder
+// Remove is driver.Remover's.
+func (d *Driver) Remove(ctx context.Context, name string) error {
+	folder, err := d.remove(ctx, name)
+	if err != nil {
+		return err
 	}
-	for dir, folder := range folders {
-		if err := d.syncOne(folder, dir); err != nil {
-			for _, i := range removed[dir] {
-				errs[i] = err
-			}
-		}
-		folder.Close()
-	}
-	return errs
+	return folder.Close()
 }
 
 // remove is Delete before it is durable. It returns the folder that is still to be synced, and closed.

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"gatehouse/configs"
+	"gatehouse/tokenserver"
 )
 
 // maxFile bounds a configuration in bytes.
@@ -202,6 +203,8 @@ func (c *converter) users() {
 			c.warn("users: %q has no password, so any password logs in as this user there; not carried over", name)
 		case strings.ContainsAny(name, ":\r\n\x00"):
 			c.warn("users: %q has a name that Basic authentication cannot carry; not carried over", name)
+		case tokenserver.CheckUser(name) != nil:
+			c.warn("users: %q: %s; not carried over", name, tokenserver.CheckUser(name))
 		default:
 			if _, err := bcrypt.Cost([]byte(*u.Password)); err != nil || strings.ContainsAny(*u.Password, "\r\n") {
 				c.warn("users: the password of %q is no bcrypt hash, so nobody can log in as this user; not carried over", name)

@@ -56,6 +56,7 @@ type DB struct {
 
 	// Whoever leads has these.
 	journal  *journal
+	reserve  reserve
 	memory   table       // what is committed, and not known to be in bbolt
 	complete uint64      // bbolt has all writes up to this sequence
 	running  *checkpoint // or nil
@@ -77,13 +78,14 @@ type options struct {
 	step    func(string) error      // is told how far a checkpoint is; an error before a transaction is that of the transaction
 	folder  func(path string) error // makes the entries of a folder durable
 	noSync  bool                    // of bbolt's file
+	reserve int64                   // bytes that are held for when the disk is full
 }
 
 // Open opens the file at path, made with its folder when it is missing. It waits a second for another process to let go of
 // it and then fails. What an unclean end left in the journal beside it is in the index when Open returns; on a full disk
 // it opens too.
 func Open(path string) (*DB, error) {
-	return openWith(path, options{memory: 16 << 20, journal: 32 << 20, batch: 4096, open: openDisk, random: rand.Reader, step: func(string) error { return nil }, folder: syncFolder})
+	return openWith(path, options{memory: 16 << 20, journal: 32 << 20, batch: 4096, open: openDisk, random: rand.Reader, step: func(string) error { return nil }, folder: syncFolder, reserve: reserveBytes})
 }
 
 func openWith(path string, o options) (*DB, error) {
@@ -148,7 +150,12 @@ func (db *DB) prepare(path string) error {
 	if err != nil {
 		return err
 	}
-	return db.recover(touched)
+	if err := db.recover(touched); err != nil {
+		return err
+	}
+	db.reserve = reserve{path: path + "-reserve", want: db.options.reserve}
+	db.reserve.fill()
+	return nil
 }
 
 // mark writes down which files the journal has, so that one which goes missing is missed.
@@ -207,8 +214,9 @@ func (db *DB) Close() error {
 	if !db.closed {
 		db.closed = true
 		if err = db.failed; err == nil {
-			err = db.drain()
+			err = db.makeRoom()
 		}
+		db.reserve.release()
 		db.journal.close() // all that it has was synced
 		if err == nil {
 			err = db.mark(0)

@@ -96,6 +96,7 @@ func (db *DB) reap() error {
 		db.memory = db.next
 		db.retry = 0
 		db.publish()
+		db.reserve.fill()
 	case full(c.err):
 		db.retry = db.memory.bytes + db.options.memory/8
 	default:

@@ -72,6 +72,50 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
+// TestReserve: on a disk that is full to the last byte, what little is written into the index goes on for long.
+func TestReserve(t *testing.T) {
+	dir := t.TempDir()
+	if out, err := exec.Command(testbench.Tool(t, "mount"), "-t", "tmpfs", "-o", "size=16m", "tmpfs", dir).CombinedOutput(); err != nil {
+		testbench.Missing(t, "the right to mount", fmt.Sprintf("%v: %s", err, out))
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			t.Errorf("unmount %s: %v: %s", dir, err, out)
+		}
+	})
+	path := filepath.Join(dir, "index.db")
+	db := open(t, path)
+	for i := range 100 {
+		must(t, pairs{"key" + strconv.Itoa(i): strings.Repeat("x", 1000)}.set(db))
+	}
+	full := func() {
+		f, err := os.OpenFile(filepath.Join(dir, "ballast"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		must(t, err)
+		for err == nil {
+			_, err = f.Write(make([]byte, 4096))
+		}
+		must(t, f.Close())
+	}
+	want := contentsOf(t, db)
+	for i := range 1000 {
+		full()
+		p := pairs{"key" + strconv.Itoa(i%100): strconv.Itoa(i)}
+		if err := p.set(db); err != nil {
+			t.Fatalf("commit %d: %v", i, err)
+		}
+		want = want.with(p)
+	}
+	must(t, db.Close())
+	if _, err := os.Stat(path + "-reserve"); err == nil {
+		t.Error("the reserve stays behind")
+	}
+	db = open(t, path)
+	defer db.Close()
+	if got := contentsOf(t, db); !maps.Equal(got, want) {
+		t.Errorf("found %d pairs in the end, want %d", len(got), len(want))
+	}
+}
+
 // TestKilled kills a process while it commits: what it has said that it committed is there.
 func TestKilled(t *testing.T) {
 	const variable = "INDEX_TO_BE_KILLED"

@@ -53,7 +53,7 @@ func (db *DB) commit() bool {
 	err := db.ready()
 	if err == nil {
 		err = db.write(batch)
-		if errors.Is(err, kv.ErrNoSpace) && db.drain() == nil { // the journal begins anew in the room that it has
+		if errors.Is(err, kv.ErrNoSpace) && db.makeRoom() == nil { // the journal begins anew in the room that it has
 			err = db.write(batch)
 		}
 	}
