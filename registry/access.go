@@ -3,6 +3,7 @@ package registry
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strconv"
@@ -149,7 +150,9 @@ func (g *Registry) identify(c *call, wanted []token.Access) (who *token.Claims, 
 			return who, "", nil
 		}
 		// Whose it is, is not known: nothing in it is proven.
-		g.Log.DebugContext(c.Context(), "token refused", "err", whyRefused(err, raw))
+		if g.Log.Enabled(c.Context(), slog.LevelDebug) {
+			g.Log.DebugContext(c.Context(), "token refused", "err", whyRefused(err, raw))
+		}
 		return nil, "invalid_token", nil
 	case strings.EqualFold(scheme, "Basic") && len(credentials) <= maxBasic:
 		account, password, ok := c.BasicAuth()
@@ -169,7 +172,10 @@ func (g *Registry) identify(c *call, wanted []token.Access) (who *token.Claims, 
 func whyRefused(err error, raw string) string {
 	const telling = 8 // bytes; shorter pieces are words that may be in any message
 	text := err.Error()
-	for _, part := range append([]string{raw}, strings.Split(raw, ".")...) {
+	if len(raw) > token.MaxSize { // it was not even taken apart
+		return printable(strings.ReplaceAll(text, raw, "…"))
+	}
+	for _, part := range append([]string{raw}, strings.SplitN(raw, ".", 4)...) {
 		if len(part) >= telling {
 			text = strings.ReplaceAll(text, part, "…")
 		}
