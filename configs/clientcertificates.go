@@ -1,10 +1,10 @@
 package configs
 
 import (
+	"cmp"
 	"crypto/tls"
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // ClientCertificates is tokenserver.clientcertificates: who shows a certificate that http.tls.clientcas signed, and nothing else, is
@@ -25,16 +25,16 @@ func (k *checker) clientCertificates() {
 	}
 	at := "tokenserver.clientcertificates"
 	k.needsRules(at)
-	if strings.HasPrefix(placeholder.ReplaceAllString(c.Account, "x"), robotPrefix) {
-		k.errorf(at+".account", "%s", accountTemplateFault(c.Account))
-	} else if fault := certificateTemplateFault(c.Account, "${cn}", "${dns}", "${email}", "${uri}"); fault != "" {
+	fault := cmp.Or(accountTemplateFault(c.Account), strangePlace(c.Account, "${cn}", "${dns}", "${email}", "${uri}"))
+	switch {
+	case fault != "":
 		k.errorf(at+".account", "%s", fault)
-	} else if !placeholder.MatchString(c.Account) {
+	case !Placeholder.MatchString(c.Account):
 		k.errorf(at+".account", "%s says none of ${cn}, ${dns}, ${email}, ${uri}: all certificates would be one account",
 			quoteText(c.Account))
 	}
 	for i, g := range c.Groups {
-		if fault := certificateTemplateFault(g, "${ou}", "${o}"); fault != "" {
+		if fault := cmp.Or(templateFault(g), strangePlace(g, "${ou}", "${o}")); fault != "" {
 			k.errorf(fmt.Sprintf("%s.groups[%d]", at, i), "%s", fault)
 		}
 	}
@@ -46,12 +46,9 @@ func (k *checker) clientCertificates() {
 	}
 }
 
-// certificateTemplateFault says why text names no account or group, or "". Of ${…} only the known are allowed.
-func certificateTemplateFault(text string, known ...string) string {
-	if fault := templateFault(text); fault != "" {
-		return fault
-	}
-	for _, found := range placeholder.FindAllString(text, -1) {
+// strangePlace says which ${…} in text is not one of the known, or "".
+func strangePlace(text string, known ...string) string {
+	for _, found := range Placeholder.FindAllString(text, -1) {
 		if !slices.Contains(known, found) {
 			return fmt.Sprintf("%s is none of %v", found, known)
 		}

@@ -37,8 +37,8 @@ type OIDCRule struct {
 	Groups []string `yaml:"groups"`
 }
 
-// placeholder is ${claim} in an account or a group.
-var placeholder = regexp.MustCompile(`\$\{[^{}$]+\}`)
+// Placeholder is ${name} in an account or a group, where something of a token or a certificate is put in. Its group is the name.
+var Placeholder = regexp.MustCompile(`\$\{([^{}$]+)\}`)
 
 // oidc checks tokenserver.oidc.
 func (k *checker) oidc() {
@@ -117,20 +117,20 @@ func claimGlobFault(value string) string {
 	return ""
 }
 
-// robotPrefix begins the accounts of robots.
-const robotPrefix = "robot$"
+// RobotPrefix begins the account of every robot, as Harbor's do, and of nobody else: with such a name only robots are asked.
+const RobotPrefix = "robot$"
 
 // accountTemplateFault says why text names no account that somebody could log in as, or "".
 func accountTemplateFault(text string) string {
-	if strings.HasPrefix(placeholder.ReplaceAllString(text, "x"), robotPrefix) {
-		return quoteText(text) + " begins with " + robotPrefix + ", as only the names of robots do"
+	if strings.HasPrefix(Placeholder.ReplaceAllString(text, "x"), RobotPrefix) {
+		return quoteText(text) + " begins with " + RobotPrefix + ", as only the names of robots do"
 	}
 	return templateFault(text)
 }
 
 // templateFault says why text names no account or group, or "".
 func templateFault(text string) string {
-	rest := placeholder.ReplaceAllString(text, "")
+	rest := Placeholder.ReplaceAllString(text, "")
 	switch {
 	case text == "":
 		return "missing; write a name, in which ${claim} stands for the claim's value"

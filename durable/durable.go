@@ -1,5 +1,5 @@
 // Package durable writes the small files that gatehouse keeps beside the registry's tree: keys, certificates, users, the last
-// good configuration. When a call returns nil, what it wrote survives a power cut; until then the old file is what is there.
+// good configuration. When a call returns nil, what it did survives a power cut; until then the old file is what is there.
 package durable
 
 import (
@@ -72,5 +72,18 @@ func MkdirAll(path string, perm fs.FileMode) error {
 		return err
 	}
 	defer folder.Close()
+	return folder.Sync()
+}
+
+// Remove removes the file at path. It stays removed, also after a power cut, when Remove returns nil.
+func Remove(path string) error {
+	folder, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	if err := os.Remove(path); err != nil {
+		return err
+	}
 	return folder.Sync()
 }

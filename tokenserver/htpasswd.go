@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"gatehouse/configs"
 	"gatehouse/tokenserver/regular"
 )
 
@@ -191,7 +192,7 @@ func (h *Htpasswd) report(lines []line) {
 	for i, l := range lines {
 		if l.problem != nil {
 			warn(i+1, l.account, l.problem)
-		} else if strings.HasPrefix(l.account, RobotPrefix) {
+		} else if strings.HasPrefix(l.account, configs.RobotPrefix) {
 			warn(i+1, l.account, errRobotName)
 		}
 		if l.account != "" && seen[l.account] {

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"gatehouse/configs"
 	"gatehouse/durable"
 )
 
@@ -46,7 +47,7 @@ func (f *HtpasswdFile) Add(account, password string) error {
 	if err := checkAccount(account); err != nil {
 		return err
 	}
-	if strings.HasPrefix(account, RobotPrefix) {
+	if strings.HasPrefix(account, configs.RobotPrefix) {
 		return fmt.Errorf("%q: %w; `gatehouse robot add` makes one", account, errRobotName)
 	}
 	return f.update(true, func(lines []line) ([]line, error) {
@@ -120,7 +121,7 @@ func (f *HtpasswdFile) List() ([]User, error) {
 			users = append(users, User{Account: l.account})
 		}
 		users[i].Problem = l.problem
-		if l.problem == nil && strings.HasPrefix(l.account, RobotPrefix) {
+		if l.problem == nil && strings.HasPrefix(l.account, configs.RobotPrefix) {
 			users[i].Problem = errRobotName
 		}
 	}

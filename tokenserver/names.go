@@ -6,13 +6,12 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"gatehouse/configs"
 )
 
-// RobotPrefix begins the account of every robot, and of nobody else: with such a name only robots are asked.
-const RobotPrefix = "robot$"
-
 // errRobotName is why a user file is of no use to an account with such a name.
-var errRobotName = errors.New("the account's name begins with " + RobotPrefix + ", as only those of robots do")
+var errRobotName = errors.New("the account's name begins with " + configs.RobotPrefix + ", as only those of robots do")
 
 // CheckAccount says why text, which somebody else gave, cannot be the name of an account. Administrators stand as unix:NAME where
 // accounts do, robots as robot$NAME and whoever shows a refresh token as <token>, so nothing else may.
@@ -20,7 +19,7 @@ func CheckAccount(text string) error {
 	switch {
 	case strings.HasPrefix(text, "unix:"):
 		return errors.New("the name begins with unix:, as only those of administrators do")
-	case strings.HasPrefix(text, RobotPrefix):
+	case strings.HasPrefix(text, configs.RobotPrefix):
 		return errRobotName
 	case text == tokenAccount:
 		return fmt.Errorf("the name is %s, which stands for a refresh token", tokenAccount)

@@ -100,6 +100,21 @@ func (s *Server) keep(ctx context.Context, who Identity, service, client string)
 	return secret, name
 }
 
+// shown returns who the certificate of a connection proves, or the anonymous.
+func (s *Server) shown(r *http.Request) (Identity, error) {
+	who, ok, err := s.peer(r)
+	switch {
+	case err != nil:
+		return Identity{}, err
+	case !ok:
+		return Identity{}, nil
+	case who.Account == "":
+		return Identity{}, errors.New("a connection was accepted, but proves no account")
+	}
+	s.observe(r.Context(), who.Account)
+	return who, nil
+}
+
 // peer returns the address at the other end of the connection, or the zero Addr.
 func peer(r *http.Request) netip.Addr {
 	at, err := netip.ParseAddrPort(r.RemoteAddr)

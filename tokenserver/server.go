@@ -161,7 +161,7 @@ func (s *Server) answer(w http.ResponseWriter, r *http.Request, e *Event) (*answ
 	}
 	asked.from, e.Claimed, e.Client = e.Address, asked.account, asked.client
 	if !asked.presented && s.peer != nil {
-		if asked.shown, err = s.showed(r); err != nil {
+		if asked.shown, err = s.shown(r); err != nil {
 			return nil, err
 		}
 	}

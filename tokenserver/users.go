@@ -10,6 +10,8 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"gatehouse/configs"
 )
 
 const (
@@ -68,7 +70,7 @@ func CheckUser(account string) error {
 	if err := checkAccount(account); err != nil {
 		return err
 	}
-	if strings.HasPrefix(account, RobotPrefix) {
+	if strings.HasPrefix(account, configs.RobotPrefix) {
 		return errRobotName
 	}
 	return nil

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"gatehouse/configs"
@@ -155,14 +154,7 @@ func (a *auth) may(ctx context.Context, who *token.Claims) func(repo, action str
 	if err != nil {
 		return func(string, string) bool { return false }
 	}
-	if identity.Own == nil {
-		return a.rules.For(identity)
-	}
-	return func(repo, action string) bool {
-		wanted := []token.Access{{Type: "repository", Name: repo, Actions: []string{action}}}
-		decisions, err := a.tokens.Decide(ctx, identity, wanted)
-		return err == nil && len(decisions) == 1 && slices.Contains(decisions[0].Actions, action)
-	}
+	return a.rules.For(identity)
 }
 
 // why is what a rule has to say to who was refused.

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -20,9 +19,6 @@ import (
 
 // Source is what Identity.Source says of who was proved by a certificate.
 const Source = "certificate"
-
-// placeholder is ${…} in an account or a group.
-var placeholder = regexp.MustCompile(`\$\{[^{}$]+\}`)
 
 // commonName is the type of the attribute CN (RFC 4519 section 2.3).
 var commonName = asn1.ObjectIdentifier{2, 5, 4, 3}
@@ -53,7 +49,7 @@ func New(c configs.ClientCertificates, o Options, log *slog.Logger) (*Certificat
 		o.Now = time.Now
 	}
 	for _, g := range c.Groups {
-		if len(placeholder.FindAllString(g, -1)) > 1 {
+		if len(configs.Placeholder.FindAllString(g, -1)) > 1 {
 			return nil, fmt.Errorf("tokenserver.clientcertificates.groups: %q has more than one ${…}", g)
 		}
 	}
@@ -84,7 +80,7 @@ func (c *Certificates) identify(chains [][]*x509.Certificate) (tokenserver.Ident
 		return tokenserver.Identity{}, errors.New("it has ended since the connection began")
 	}
 	var fault error
-	account := placeholder.ReplaceAllStringFunc(c.account, func(place string) string {
+	account := configs.Placeholder.ReplaceAllStringFunc(c.account, func(place string) string {
 		value, err := name(leaf, place)
 		if err != nil {
 			fault = err
@@ -161,7 +157,7 @@ func (c *Certificates) groupsOf(leaf *x509.Certificate) ([]string, error) {
 	var groups []string
 	for _, text := range c.groups {
 		var values []string
-		place := placeholder.FindString(text)
+		place := configs.Placeholder.FindString(text)
 		switch place {
 		case "":
 			values = []string{""}

@@ -59,7 +59,7 @@ func NewFolder(o Options) (*Folder, error) {
 	if o.Retire <= 0 || o.Retire > maxKeep || o.Prepublish < 0 || o.Rotate < 0 {
 		return nil, errors.New("the times of signing keys make no sense")
 	}
-	return &Folder{Options: o, write: durable.WriteFile, remove: os.Remove}, nil
+	return &Folder{Options: o, write: durable.WriteFile, remove: durable.Remove}, nil
 }
 
 // now is the clock to the second, as it is written down, in UTC.

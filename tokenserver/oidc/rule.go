@@ -12,9 +12,6 @@ import (
 	"gatehouse/tokenserver"
 )
 
-// placeholder is ${claim} in an account or a group.
-var placeholder = regexp.MustCompile(`\$\{([^{}$]+)\}`)
-
 // rule says who a token is whose claims match.
 type rule struct {
 	claims  []condition
@@ -95,7 +92,7 @@ func (r *rule) expandGroups(claims map[string]any) ([]string, error) {
 	var names []string
 	for _, text := range r.groups {
 		list := []string(nil)
-		if m := placeholder.FindStringSubmatch(text); m != nil && m[0] == text {
+		if m := configs.Placeholder.FindStringSubmatch(text); m != nil && m[0] == text {
 			found, _ := lookup(claims, m[1])
 			if items, ok := found.([]any); ok {
 				if list = values(found); len(list) != len(items) {
@@ -125,8 +122,8 @@ func (r *rule) expandGroups(claims map[string]any) ([]string, error) {
 // places again.
 func expand(text string, claims map[string]any) (string, error) {
 	var err error
-	expanded := placeholder.ReplaceAllStringFunc(text, func(place string) string {
-		name := placeholder.FindStringSubmatch(place)[1]
+	expanded := configs.Placeholder.ReplaceAllStringFunc(text, func(place string) string {
+		name := configs.Placeholder.FindStringSubmatch(place)[1]
 		found, _ := lookup(claims, name)
 		if _, list := found.([]any); !list {
 			if v := values(found); len(v) == 1 && v[0] != "" {

@@ -88,7 +88,7 @@ func (f *Folder[T]) Create(name string, record T) error {
 		return fmt.Errorf("the record could not be kept: %w", err)
 	}
 	if err := errors.Join(claim.Close(), durable.WriteFile(path, data, 0o600)); err != nil {
-		return fmt.Errorf("the record could not be kept: %w", err)
+		return fmt.Errorf("the record could not be kept: %w", errors.Join(err, os.Remove(path))) // the name is free again
 	}
 	return nil
 }
@@ -116,15 +116,8 @@ func (f *Folder[T]) Delete(name string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Remove(path); err != nil {
+	if err := durable.Remove(path); err != nil {
 		return fmt.Errorf("the record could not be removed: %w", err)
-	}
-	dir, err := os.Open(f.dir)
-	if err != nil {
-		return fmt.Errorf("the record may come back: %w", err)
-	}
-	if err := errors.Join(dir.Sync(), dir.Close()); err != nil {
-		return fmt.Errorf("the record may come back: %w", err)
 	}
 	return nil
 }

@@ -18,14 +18,15 @@ import (
 	"sync"
 	"time"
 
+	"gatehouse/configs"
 	"gatehouse/tokenserver"
 	"gatehouse/tokenserver/access"
 	"gatehouse/tokenserver/records"
 )
 
 const (
-	// Prefix begins the account of every robot, as Harbor's do: robot$ci is the robot ci.
-	Prefix = tokenserver.RobotPrefix
+	// Prefix begins the account of every robot: robot$ci is the robot ci.
+	Prefix = configs.RobotPrefix
 	// maxName bounds a name in bytes, maxDescription a description.
 	maxName        = 100
 	maxDescription = 1000

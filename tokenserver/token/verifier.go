@@ -121,17 +121,8 @@ func (st *state) key(t *jwt.Token) (any, error) {
 	case t.Header["alg"] != k.algorithm:
 		return nil, errors.New("its algorithm is not the one of its key")
 	}
-	if typ, found := t.Header["typ"]; found {
-		if s, ok := typ.(string); !ok || !strings.EqualFold(s, "JWT") {
-			return nil, errors.New("its typ is not JWT")
-		}
-	}
-	// RFC 7515 section 4.1.11: what crit lists must be understood, and we understand no extension. The others change how a
-	// payload is read (RFC 7516, RFC 7797).
-	for _, name := range [...]string{"crit", "zip", "enc", "b64"} {
-		if _, found := t.Header[name]; found {
-			return nil, fmt.Errorf("its header has %s", name)
-		}
+	if err := checkHeader(t.Header); err != nil {
+		return nil, err
 	}
 	return k.Material(), nil
 }
