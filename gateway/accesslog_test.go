@@ -21,6 +21,7 @@ func TestAccessLog(t *testing.T) {
 			SetAccount(r.Context(), "alice")
 			n, _ := io.Copy(io.Discard, r.Body)
 			w.Header().Set("X-Request", RequestID(r.Context()))
+			w.Header().Set("X-Peer", Peer(r.Context()).String())
 			w.WriteHeader(202)
 			w.WriteHeader(500) // too late
 			_, _ = fmt.Fprint(w, n)
@@ -30,7 +31,11 @@ func TestAccessLog(t *testing.T) {
 		r.Header.Set("Authorization", "Bearer CANARY2")
 		r.Header.Set("Cookie", "CANARY3")
 		r.Header.Set("User-Agent", strings.Repeat("é", 1000))
+		r.Header.Set("X-Forwarded-For", "192.0.2.1") // what a client says is not where it is
 		resp, _ := d.do(c, r)
+		if peer := resp.Header.Get("X-Peer"); peer != "127.0.0.1" {
+			t.Errorf("%s: the peer is %s", p, peer)
+		}
 		d.do(c, d.request("GET", "/v2/"+strings.Repeat("x", 5000), nil))
 		lines := d.access(2)
 		line := lines[0]
@@ -79,6 +84,9 @@ func TestSetAccountOutsideOfARequest(t *testing.T) {
 	SetAccount(context.Background(), "alice")
 	if id := RequestID(context.Background()); id != "" {
 		t.Errorf("id %q", id)
+	}
+	if peer := Peer(context.Background()); peer.IsValid() {
+		t.Errorf("peer %s", peer)
 	}
 }
 

@@ -62,3 +62,24 @@ func TestMissingBytesArePushedAgain(t *testing.T) {
 		})
 	}
 }
+
+// TestLost: what a comparison of store and index finds missing is no longer promised, so that who asks before he pushes sends it.
+func TestLost(t *testing.T) {
+	h := newHarness(t, nil)
+	m := h.image("a", "latest", "layer")
+	d := digest.FromString("layer")
+	blob, put := "/v2/a/blobs/"+string(d), func() answer {
+		return h.do("PUT", "/v2/a/manifests/new", bytes.NewReader(m), "Content-Type: "+manifest.OCIManifest)
+	}
+	if err := h.driver.Delete(t.Context(), tree.Blob(d)); err != nil {
+		t.Fatal(err)
+	}
+	h.want(h.do("HEAD", blob, nil), 200) // nobody has looked yet
+	h.Registry.Lost(d)
+	h.want(h.do("HEAD", blob, nil), 404, codeBlobUnknown)
+	h.want(h.do("POST", "/v2/b/blobs/uploads/?from=a&mount="+string(d), nil), 202)
+	h.want(put(), 400, codeManifestBlobUnknown)
+	h.blob("a", "layer")
+	h.want(h.do("HEAD", blob, nil), 200)
+	h.want(put(), 201)
+}

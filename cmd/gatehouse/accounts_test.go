@@ -96,11 +96,12 @@ member: uid=carol,ou=people,dc=example,dc=com
 		fmt.Sprintf(`REGISTRY_TOKENSERVER_OIDC=[{issuer: "https://ci.example.com", audience: registry, jwksfile: %q, `+
 			`rules: [{claims: {owner: "42"}, account: "ci/${repo}"}]}]`, jwks),
 		`REGISTRY_TOKENSERVER_ACCESS=[{account: alice, repository: "**", actions: ["*"]}, {group: devs, repository: "${group}/**", actions: [pull, push]},` +
+			`{account: "*", address: 127.0.0.0/8, repository: "near/**", actions: [pull]}, {account: "*", address: 192.0.2.1, repository: "far/**", actions: [pull]},` +
 			`{account: "ci/*", repository: "ci/**", actions: [push]}, {account: "*", actions: [catalog]}]`,
 		"REGISTRY_TOKENSERVER_AUDIT_FILE=" + log,
 	}
 	i := startOn(t, filepath.Join(t.TempDir(), "data"), environ...)
-	for _, repo := range []string{"devs/app", "secret/app"} {
+	for _, repo := range []string{"devs/app", "secret/app", "near/app", "far/app"} {
 		i.want(201, "PUT", "/v2/"+repo+"/manifests/v1", strings.NewReader(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`),
 			"Content-Type: application/vnd.oci.image.index.v1+json")
 	}
@@ -118,7 +119,7 @@ member: uid=carol,ou=people,dc=example,dc=com
 	i.want(401, "GET", "/token", nil)
 
 	i.user, i.password = "carol", "the directory's"
-	if _, body := i.want(200, "GET", "/v2/_catalog", nil); string(body) != `{"repositories":["devs/app"]}`+"\n" {
+	if _, body := i.want(200, "GET", "/v2/_catalog", nil); string(body) != `{"repositories":["devs/app","near/app"]}`+"\n" {
 		t.Errorf("the catalog shows carol %s", body)
 	}
 	t.Run("explain", func(t *testing.T) { explainDenied(t, i, log, environ) })

@@ -168,12 +168,5 @@ func (r *run) pace(ctx context.Context) error {
 	if r.Rate <= 0 {
 		return ctx.Err()
 	}
-	wait := time.NewTimer(time.Second / time.Duration(r.Rate))
-	defer wait.Stop()
-	select {
-	case <-wait.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return pause(ctx, time.Second/time.Duration(r.Rate))
 }

@@ -120,7 +120,12 @@ func (r *run) rest(ctx context.Context, busy time.Duration) error {
 	if r.request.Drain || busy <= 0 {
 		return nil
 	}
-	wait := time.NewTimer(restFactor * busy)
+	return pause(ctx, restFactor*busy)
+}
+
+// pause waits so long, or until ctx is done, which is an error.
+func pause(ctx context.Context, d time.Duration) error {
+	wait := time.NewTimer(d)
 	defer wait.Stop()
 	select {
 	case <-wait.C:
@@ -162,12 +167,14 @@ func (r *run) due(ctx context.Context) ([]index.Review, error) {
 		mark = min(batch, r.Rate)
 	}
 	var due []index.Review
+	again := false
 	for _, v := range all {
 		if v.Class == index.Deleting || r.skip[itemOf(v)] || len(due) == batch {
 			continue
 		}
 		if v.Class == index.Condemned {
 			if r.Pushing(v.Digest) {
+				r.skip[itemOf(v)], again = true, true
 				continue
 			}
 			if mark--; mark < 0 {
@@ -175,6 +182,9 @@ func (r *run) due(ctx context.Context) ([]index.Review, error) {
 			}
 		}
 		due = append(due, v)
+	}
+	if len(due) == 0 && again { // there may be others behind those that are being pushed
+		return r.due(ctx)
 	}
 	return due, nil
 }

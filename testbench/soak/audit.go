@@ -120,8 +120,7 @@ func (s *soak) settled(needed map[string]bool) {
 		if len(extra) == 0 && len(missing) == 0 {
 			return
 		}
-		if time.Now().Before(deadline) && len(missing) == 0 {
-			time.Sleep(100 * time.Millisecond)
+		if time.Now().Before(deadline) && len(missing) == 0 && pause(s.ctx, 100*time.Millisecond) == nil {
 			continue
 		}
 		for _, name := range extra {

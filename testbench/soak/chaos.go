@@ -54,6 +54,18 @@ func (s *soak) halt(r *rand.Rand) error {
 	if err := s.server.signal(syscall.SIGSTOP); err != nil {
 		return err
 	}
-	time.Sleep(grace/2 + time.Duration(r.Int64N(int64(grace))))
+	_ = pause(s.ctx, grace/2+time.Duration(r.Int64N(int64(grace)))) // what stands still goes on in any case
 	return s.server.signal(syscall.SIGCONT)
+}
+
+// pause waits so long, or until ctx is done, which is an error.
+func pause(ctx context.Context, d time.Duration) error {
+	wait := time.NewTimer(d)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

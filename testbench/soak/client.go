@@ -60,7 +60,9 @@ func (c *client) ask(o op, method, target string, body []byte, header ...string)
 		if network := new(net.OpError); !errors.As(err, &network) || network.Op != "dial" {
 			break // it may have arrived
 		}
-		time.Sleep(5 * time.Millisecond)
+		if err = pause(c.ctx, 5*time.Millisecond); err != nil {
+			break
+		}
 	}
 	a.op = c.history.finish(id, func(o *op) {
 		o.status = a.status
