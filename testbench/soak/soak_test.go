@@ -130,7 +130,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			}
 			v, out := soakFor(t, options{
 				binary: program(t, true), bug: string(b.bug), first: true,
-				length: time.Minute, pause: 1500 * time.Millisecond, seed: rand.Uint64(),
+				length: 3 * time.Minute, pause: 1500 * time.Millisecond, seed: rand.Uint64(),
 			})
 			switch {
 			case v.good():
